@@ -1,0 +1,1 @@
+//! Formats of names and values: what Kubernetes lets them be.

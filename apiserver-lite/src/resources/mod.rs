@@ -1,0 +1,220 @@
+//! The list of all kinds that the server knows, and what differs between them.
+//!
+//! A kind is a [`Row`]: facts (generated), a [`Strategy`] (behaviour) and the
+//! columns of its table. One file a kind, `resources/<group>/<kind>.rs`.
+
+use std::{borrow::Cow, sync::Arc};
+
+use coracle_api::{FieldError, Object, Resource, facts, schema::Ref};
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// One kind as the server serves it.
+#[derive(Clone)]
+pub struct Row {
+    /// Its names, verbs, key and schema.
+    pub facts: Ref<Resource>,
+    /// What it does differently.
+    pub strategy: Arc<dyn Strategy>,
+    /// The columns of its table.
+    pub columns: Cow<'static, [Column]>,
+}
+
+/// What a built-in kind adds to its facts: one line a kind.
+pub struct Builtin {
+    /// Its group.
+    pub group: &'static str,
+    /// Its plural name.
+    pub plural: &'static str,
+    /// Its behaviour in all versions of the group.
+    pub strategy: fn() -> Arc<dyn Strategy>,
+    /// Its columns.
+    pub columns: &'static [Column],
+}
+
+/// The kinds that do something of their own. All others are [`Plain`].
+static BUILTINS: &[Builtin] = &[];
+
+/// Every built-in kind that is served by default, in discovery's order.
+pub fn builtins() -> Vec<Row> {
+    let rows = facts::RESOURCES.iter().map(|resource| {
+        let own = BUILTINS.iter().find(|it| it.group == resource.gvk.group && it.plural == resource.plural);
+        Row {
+            facts: Ref::Static(resource),
+            strategy: own.map_or_else(|| Arc::new(Plain) as Arc<dyn Strategy>, |own| (own.strategy)()),
+            columns: Cow::Borrowed(own.map_or(DEFAULT_COLUMNS, |own| own.columns)),
+        }
+    });
+    rows.collect()
+}
+
+/// A kind with no behaviour of its own: stored, listed, watched, and checked
+/// by its schema.
+pub struct Plain;
+
+impl Strategy for Plain {}
+
+/// Which part of an object a write is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// The object itself: everything but its status.
+    Whole,
+    /// `/status`
+    Status,
+    /// Another subresource of the object's own kind: `resize`,
+    /// `ephemeralcontainers`, `approval`, `finalize`.
+    Other(&'a str),
+}
+
+/// What a strategy may know about the write that it takes part in.
+pub struct Write<'a> {
+    /// Which part is written.
+    pub part: Part<'a>,
+    /// The cluster's time.
+    pub now: Timestamp,
+    /// Who writes: the user's name.
+    pub user: &'a str,
+}
+
+/// What differs by kind. Every method has the default that most kinds use.
+///
+/// Order in a write: decode -> `default` -> (mutating admission) -> `prepare`
+/// -> `validate` -> (validating admission) -> `canonicalize` -> commit.
+/// Objects are in canonical form (see `schema`): unset optional fields absent.
+pub trait Strategy: Send + Sync + 'static {
+    /// Sets the version's defaults, as upstream does on decoding.
+    fn default(&self, _object: &mut Object) {}
+
+    /// Resets what a client may not set and counts generations. `old` is
+    /// there for updates. The default keeps the status out of writes to the
+    /// whole and everything else out of writes to the status, and counts the
+    /// generation of kinds with a spec.
+    fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
+        prepare(write, new, old);
+    }
+
+    /// Everything that is wrong with the object, in upstream's order.
+    /// `ObjectMeta` is validated by the registry before this, with
+    /// [`Strategy::name`] as the rule for names.
+    fn validate(&self, _write: &Write<'_>, _new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// `Warning` headers for the client.
+    fn warnings(&self, _write: &Write<'_>, _new: &Object, _old: Option<&Object>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What is wrong with a name; `prefix` for the part that `generateName`
+    /// gives.
+    fn name(&self, name: &str, prefix: bool) -> Vec<String> {
+        let _ = (name, prefix);
+        Vec::new()
+    }
+
+    /// The values of the field selectors that the kind has besides
+    /// `metadata.name` and `metadata.namespace`, in a fixed order: every label
+    /// each time, an unset one as the empty string.
+    fn selectable(&self, _object: &Object) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// The names of those field selectors, in the same order.
+    fn selectors(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether an update of what is not there creates it.
+    fn creates_on_update(&self) -> bool {
+        false
+    }
+
+    /// Whether an update may leave the resourceVersion out.
+    fn updates_unconditionally(&self) -> bool {
+        true
+    }
+
+    /// Seconds of grace for a deletion that asks for `asked`. `None` deletes at
+    /// once; `Some` marks the object and leaves it to its owner (pods).
+    fn grace(&self, _object: &Object, _asked: Option<i64>) -> Option<i64> {
+        None
+    }
+}
+
+/// The default of [`Strategy::prepare`].
+pub fn prepare(write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
+    match (write.part, old) {
+        (Part::Whole, None) => {
+            new.0.remove("status");
+            if new.0.contains_key("spec") {
+                new.set_meta("generation", Some(1.into()));
+            }
+        }
+        (Part::Whole, Some(old)) => {
+            restore(new, old, "status");
+            if new.0.get("spec") != old.0.get("spec") {
+                new.set_meta("generation", Some((old.generation() + 1).into()));
+            }
+        }
+        (Part::Status, Some(old)) => restore(new, old, "spec"),
+        _ => {}
+    }
+}
+
+/// Puts a top-level field of `new` back to what it is in `old`.
+pub fn restore(new: &mut Object, old: &Object, field: &str) {
+    match old.0.get(field) {
+        Some(value) => {
+            new.0.insert(field.to_owned(), value.clone());
+        }
+        None => {
+            new.0.remove(field);
+        }
+    }
+}
+
+/// A column of a kind's table.
+#[derive(Clone)]
+pub struct Column {
+    /// The heading.
+    pub name: Cow<'static, str>,
+    /// `string`, `integer`, `date` ...
+    pub kind: Cow<'static, str>,
+    /// `name` for the name column.
+    pub format: Cow<'static, str>,
+    /// What it shows.
+    pub description: Cow<'static, str>,
+    /// 0 always, 1 with `-o wide`.
+    pub priority: i32,
+    /// What stands in it.
+    pub cell: Cell,
+}
+
+/// How a column's value is found.
+#[derive(Clone)]
+pub enum Cell {
+    /// Computed. The time is now: ages are relative to it.
+    Of(fn(&Object, Timestamp) -> Value),
+}
+
+impl Column {
+    /// A column that always shows.
+    pub const fn new(
+        name: &'static str,
+        kind: &'static str,
+        description: &'static str,
+        cell: fn(&Object, Timestamp) -> Value,
+    ) -> Self {
+        Self {
+            name: Cow::Borrowed(name),
+            kind: Cow::Borrowed(kind),
+            format: Cow::Borrowed(""),
+            description: Cow::Borrowed(description),
+            priority: 0,
+            cell: Cell::Of(cell),
+        }
+    }
+}
+
+/// What a kind without columns of its own shows: its name and age.
+pub static DEFAULT_COLUMNS: &[Column] = &[];

@@ -1,0 +1,7 @@
+//! Objects against their schema: decoding with upstream's strictness, the
+//! canonical form, the defaults that the schema publishes, pruning.
+//!
+//! Start at [`decode::json`].
+
+pub mod canonical;
+pub mod decode;

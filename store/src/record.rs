@@ -1,0 +1,93 @@
+//! One version of one key.
+
+use std::{
+    any::Any,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{Key, Revision};
+
+/// Bytes to store, with the place where their revision goes.
+#[derive(Debug, Clone)]
+pub struct Value {
+    /// The bytes without the revision.
+    pub bytes: Bytes,
+    /// The offset at which the decimal digits of the write's revision are
+    /// inserted when the bytes are read back; `None` inserts nothing.
+    pub hole: Option<u32>,
+}
+
+/// A version of a key, with its revision written into its bytes.
+pub struct Record {
+    /// The key.
+    pub key: Key,
+    /// The revision that created the key.
+    pub created: Revision,
+    /// The revision that wrote this version.
+    pub revision: Revision,
+    /// The value with the revision in its hole.
+    pub bytes: Bytes,
+    /// Where the revision's digits start in `bytes`.
+    pub hole: Option<u32>,
+    view: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Record {
+    /// A version of `key` whose value is `value`, written at `revision`.
+    pub fn new(key: Key, created: Revision, revision: Revision, value: &Value) -> Self {
+        let bytes = match value.hole {
+            None => value.bytes.clone(),
+            Some(hole) => splice(&value.bytes, hole as usize, hole as usize, revision),
+        };
+        Self { key, created, revision, bytes, hole: value.hole, view: OnceLock::new() }
+    }
+
+    /// The same bytes as of another revision: what a deletion's event shows.
+    pub fn at(&self, revision: Revision) -> Self {
+        let bytes = match self.hole {
+            None => self.bytes.clone(),
+            Some(hole) => {
+                let start = hole as usize;
+                splice(&self.bytes, start, start + digits(self.revision), revision)
+            }
+        };
+        Self {
+            key: self.key.clone(),
+            created: self.created,
+            revision,
+            bytes,
+            hole: self.hole,
+            view: OnceLock::new(),
+        }
+    }
+
+    /// What the record's reader keeps beside the bytes (an index, other
+    /// encodings), made at the first call. It lives as long as the record.
+    pub fn view<T: Any + Send + Sync>(&self, make: impl FnOnce(&Self) -> T) -> Arc<T> {
+        let view = self.view.get_or_init(|| Arc::new(make(self)));
+        match Arc::clone(view).downcast() {
+            Ok(view) => view,
+            Err(_) => unreachable!("a record has one reader, which keeps one kind of view"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.key, self.revision)
+    }
+}
+
+fn digits(revision: Revision) -> usize {
+    revision.0.checked_ilog10().unwrap_or(0) as usize + 1
+}
+
+fn splice(bytes: &[u8], start: usize, end: usize, revision: Revision) -> Bytes {
+    let mut out = BytesMut::with_capacity(bytes.len() + 20);
+    out.extend_from_slice(&bytes[..start]);
+    out.extend_from_slice(revision.to_string().as_bytes());
+    out.extend_from_slice(&bytes[end..]);
+    out.freeze()
+}
