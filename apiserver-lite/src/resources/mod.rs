@@ -3,6 +3,9 @@
 //! A kind is a [`Row`]: facts (generated), a [`Strategy`] (behaviour) and the
 //! columns of its table. One file a kind, `resources/<group>/<kind>.rs`.
 
+pub mod age;
+pub mod rules;
+
 use std::{borrow::Cow, sync::Arc};
 
 use coracle_api::{FieldError, Object, Resource, facts, schema::Ref};
