@@ -6,6 +6,8 @@ use coracle_api::{
     status::{Cause, Details, Status},
 };
 
+use crate::patch::PatchError;
+
 /// Names the object, or the collection, that a failed request was about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subject {
@@ -207,6 +209,7 @@ impl ApiError {
                 | Self::Conflict { .. }
                 | Self::ApplyConflict { .. }
                 | Self::Invalid { .. }
+                | Self::Unprocessable(_)
                 | Self::TooManyRequests { .. }
                 | Self::Timeout { .. }
                 | Self::Internal(_)
@@ -238,6 +241,20 @@ impl ApiError {
             Self::Unavailable(_) => (503, "ServiceUnavailable"),
             Self::Timeout { .. } => (504, "Timeout"),
             Self::Status(_) => (500, ""),
+        }
+    }
+}
+
+impl From<PatchError> for ApiError {
+    fn from(error: PatchError) -> Self {
+        let message = error.to_string();
+        match error {
+            PatchError::Malformed(_) => Self::BadRequest(message),
+            PatchError::Unprocessable(_) => Self::Unprocessable(message),
+            PatchError::TooLarge(_) => {
+                Self::Status(Box::new(Status::failure(413, "RequestEntityTooLarge", message, None)))
+            }
+            PatchError::Failed(_) => Self::Status(Box::new(Status::failure(500, "", message, None))),
         }
     }
 }
