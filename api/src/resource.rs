@@ -55,6 +55,10 @@ pub struct Resource {
     pub storage: Cow<'static, str>,
     /// The version that the store holds; another one is converted.
     pub storage_version: GroupVersionKind,
+    /// The `storageVersionHash` of legacy discovery, as upstream publishes it.
+    /// Not always that of [`Self::storage_version`]: upstream stores some kinds
+    /// (CRDs) in versions that it does not serve. Empty where nothing is stored.
+    pub storage_hash: Cow<'static, str>,
     /// The shape of its objects.
     pub schema: Ref<Struct>,
 }

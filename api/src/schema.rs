@@ -88,9 +88,9 @@ pub struct Field {
     pub patch: Patch,
     /// The protobuf field number, 0 where there is none.
     pub number: u16,
-    /// The number of the embedded message that holds it in protobuf, 0 where
-    /// it stands in the struct itself.
-    pub within: u16,
+    /// The numbers of the embedded messages that hold it in protobuf, the
+    /// outermost first. Empty where it stands in the struct itself.
+    pub within: &'static [u16],
 }
 
 /// When a field is left out of JSON.
