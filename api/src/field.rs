@@ -68,6 +68,10 @@ pub enum FieldErrorKind {
     Internal,
     /// `FieldValueTypeInvalid`
     TypeInvalid,
+    /// `FieldValueTooFew`
+    TooFew,
+    /// `FieldValueTooShort`
+    TooShort,
 }
 
 impl FieldErrorKind {
@@ -84,6 +88,8 @@ impl FieldErrorKind {
             Self::TooMany => "FieldValueTooMany",
             Self::Internal => "InternalError",
             Self::TypeInvalid => "FieldValueTypeInvalid",
+            Self::TooFew => "FieldValueTooFew",
+            Self::TooShort => "FieldValueTooShort",
         }
     }
 
@@ -98,6 +104,8 @@ impl FieldErrorKind {
             Self::TooLong => "Too long",
             Self::TooMany => "Too many",
             Self::Internal => "Internal error",
+            Self::TooFew => "Too few",
+            Self::TooShort => "Too short",
         }
     }
 }
@@ -147,7 +155,7 @@ impl FieldError {
 
     /// The value is none of `supported`; they are shown in the order given.
     pub fn not_supported(path: &FieldPath, value: impl Into<Value>, supported: &[&str]) -> Self {
-        let quoted: Vec<String> = supported.iter().map(|it| format!("{it:?}")).collect();
+        let quoted: Vec<String> = supported.iter().map(|it| go_quote(it)).collect();
         let detail = if quoted.is_empty() {
             String::new()
         } else {
@@ -173,16 +181,36 @@ impl FieldError {
         Self::new(FieldErrorKind::TooMany, path, actual.into(), format!("must have at most {max} {unit}"))
     }
 
+    /// The text is longer than `max` characters.
+    pub fn too_long_characters(path: &FieldPath, max: usize) -> Self {
+        let unit = if max == 1 { "character" } else { "characters" };
+        Self::new(FieldErrorKind::TooLong, path, Value::Null, format!("may not be more than {max} {unit}"))
+    }
+
+    /// The text is shorter than `min` characters.
+    pub fn too_short(path: &FieldPath, min: usize) -> Self {
+        let unit = if min == 1 { "character" } else { "characters" };
+        Self::new(FieldErrorKind::TooShort, path, Value::Null, format!("must be at least {min} {unit}"))
+    }
+
+    /// There are fewer than `min` items.
+    pub fn too_few(path: &FieldPath, actual: usize, min: usize) -> Self {
+        let unit = if min == 1 { "item" } else { "items" };
+        Self::new(FieldErrorKind::TooFew, path, actual.into(), format!("must have at least {min} {unit}"))
+    }
+
+    /// Something went wrong that is not the client's doing.
+    pub fn internal(path: &FieldPath, detail: impl Into<String>) -> Self {
+        Self::new(FieldErrorKind::Internal, path, Value::Null, detail)
+    }
+
     /// The message without the path: what a Status cause has.
     pub fn body(&self) -> String {
-        use FieldErrorKind::{Forbidden, Internal, Required, TooLong, TooMany};
+        use FieldErrorKind::{Forbidden, Internal, Required, TooLong, TooShort};
         let mut text = self.kind.text().to_owned();
-        if !matches!(self.kind, Required | Forbidden | TooLong | TooMany | Internal) {
+        if !matches!(self.kind, Required | Forbidden | TooLong | TooShort | Internal) {
             text.push_str(": ");
             text.push_str(&shown(&self.value));
-        } else if self.kind == TooMany {
-            text.push_str(": ");
-            text.push_str(&self.value.to_string());
         }
         if !self.detail.is_empty() {
             text.push_str(": ");
@@ -200,13 +228,49 @@ impl fmt::Display for FieldError {
     }
 }
 
-// Text is quoted as Go's %q does; trees are shown as JSON.
+/// Several errors in one text: one stands alone, more stand in brackets, equal
+/// ones once. What upstream's aggregates print.
+pub fn aggregate(errors: &[FieldError]) -> String {
+    let mut texts: Vec<String> = Vec::with_capacity(errors.len());
+    for error in errors {
+        let text = error.to_string();
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    match texts.as_slice() {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    }
+}
+
+// Text is quoted as Go's %q does; numbers are printed plainly; trees are shown
+// as Go writes JSON, which escapes what HTML treats specially.
 fn shown(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::String(text) => go_quote(text),
-        other => other.to_string(),
+        Value::Number(number) if number.is_f64() => go_float(number.as_f64().unwrap_or_default()),
+        Value::Number(_) | Value::Bool(_) => value.to_string(),
+        Value::Array(_) | Value::Object(_) => {
+            value.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+        }
     }
+}
+
+// Go's %v of a float: the shortest digits, with an exponent from 1e+21 on and
+// below 1e-4.
+fn go_float(number: f64) -> String {
+    if number != 0.0 && !(1e-4..1e21).contains(&number.abs()) {
+        let text = format!("{number:e}");
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let (sign, exponent) = match exponent.strip_prefix('-') {
+            Some(exponent) => ('-', exponent),
+            None => ('+', exponent),
+        };
+        return format!("{digits}e{sign}{exponent:0>2}");
+    }
+    format!("{number}")
 }
 
 /// Quotes text as Go's `%q` does.
@@ -224,11 +288,83 @@ pub fn go_quote(text: &str) -> String {
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
             '\u{b}' => out.push_str("\\v"),
-            c if (c as u32) < 0x20 || c == '\u{7f}' => out.push_str(&format!("\\x{:02x}", c as u32)),
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", c as u32)),
-            c => out.push(c),
+            ' '..='~' => out.push(c),
+            '\0'..='\x7f' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if is_print(c) => out.push(c),
+            c if u32::from(c) < 0x10000 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push_str(&format!("\\U{:08x}", u32::from(c))),
         }
     }
     out.push('"');
     out
+}
+
+// Whether Go's unicode.IsPrint holds. Rust's own quoting draws the same line,
+// but also escapes a combining character that comes first: one stands before.
+fn is_print(c: char) -> bool {
+    let text: String = ['a', c].into_iter().collect();
+    !text.escape_debug().any(|c| c == '\\')
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn prints_as_upstream() {
+        let path = FieldPath::new("spec").child("items").index(2).key("a.b/c");
+        let check = |error: FieldError, expected: &str| assert_eq!(error.to_string(), expected);
+        check(
+            FieldError::invalid(&path, "x\"", "bad"),
+            "spec.items[2][a.b/c]: Invalid value: \"x\\\"\": bad",
+        );
+        let root = FieldPath::default();
+        check(FieldError::invalid(&root, 3, ""), "<nil>: Invalid value: 3");
+        check(
+            FieldError::invalid(&root, json!({"b": "<&>", "a": [1]}), "no"),
+            "<nil>: Invalid value: {\"a\":[1],\"b\":\"\\u003c\\u0026\\u003e\"}: no",
+        );
+        check(FieldError::invalid(&root, 1e21, "no"), "<nil>: Invalid value: 1e+21: no");
+        check(FieldError::invalid(&root, 2.5e-7, "no"), "<nil>: Invalid value: 2.5e-07: no");
+        check(FieldError::required(&root, ""), "<nil>: Required value");
+        check(FieldError::forbidden(&root, "no"), "<nil>: Forbidden: no");
+        check(FieldError::duplicate(&root, "a"), "<nil>: Duplicate value: \"a\"");
+        check(
+            FieldError::not_supported(&root, "a", &["z", "b"]),
+            "<nil>: Unsupported value: \"a\": supported values: \"z\", \"b\"",
+        );
+        check(FieldError::too_long(&root, 1), "<nil>: Too long: may not be more than 1 byte");
+        check(
+            FieldError::too_long_characters(&root, 9),
+            "<nil>: Too long: may not be more than 9 characters",
+        );
+        check(FieldError::too_short(&root, 1), "<nil>: Too short: must be at least 1 character");
+        check(FieldError::too_many(&root, 5, 1), "<nil>: Too many: 5: must have at most 1 item");
+        check(FieldError::too_few(&root, 0, 2), "<nil>: Too few: 0: must have at least 2 items");
+        check(FieldError::internal(&root, "boom"), "<nil>: Internal error: boom");
+    }
+
+    #[test]
+    fn aggregates_once_each() {
+        let a = FieldError::required(&FieldPath::new("a"), "");
+        let b = FieldError::required(&FieldPath::new("b"), "");
+        assert_eq!(aggregate(std::slice::from_ref(&a)), "a: Required value");
+        assert_eq!(aggregate(&[a.clone(), b, a]), "[a: Required value, b: Required value]");
+    }
+
+    #[test]
+    fn quotes_as_go() {
+        for (text, expected) in [
+            ("a\u{301}é", "\"a\u{301}é\""),
+            ("\u{301}", "\"\u{301}\""),
+            ("\u{a0}\u{200b}\u{85}", "\"\\u00a0\\u200b\\u0085\""),
+            ("\0\x1b\x7f", "\"\\x00\\x1b\\x7f\""),
+            ("'\\", "\"'\\\\\""),
+            ("\u{e0001}", "\"\\U000e0001\""),
+        ] {
+            assert_eq!(go_quote(text), expected);
+        }
+    }
 }
