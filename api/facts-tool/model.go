@@ -38,6 +38,7 @@ type field struct {
 	pointer, required bool
 	fallback          string
 	merge, retain     bool
+	replace           bool
 	key               string
 	number            int
 	within            []int
@@ -132,6 +133,7 @@ func (m *model) fields(t reflect.Type, own definition) []field {
 		it.fallback = string(property.Default)
 		strategy := strings.Split(member.Tag.Get("patchStrategy"), ",")
 		it.merge, it.retain = slices.Contains(strategy, "merge"), slices.Contains(strategy, "retainKeys")
+		it.replace = slices.Contains(strategy, "replace")
 		it.key = member.Tag.Get("patchMergeKey")
 		it.shape = m.shape(member.Type, property, module(t))
 		list = append(list, it)

@@ -109,12 +109,12 @@ func (f field) rust() string {
 	if fallback != "" {
 		text = fmt.Sprintf("defaulted(%s, %s)", quote(fallback), text)
 	}
-	if f.merge || f.retain || f.key != "" {
+	if f.merge || f.retain || f.replace || f.key != "" {
 		key := "None"
 		if f.key != "" {
 			key = fmt.Sprintf("Some(%q)", f.key)
 		}
-		text = fmt.Sprintf("patched(Patch { merge: %v, retain_keys: %v, key: %s }, %s)", f.merge, f.retain, key, text)
+		text = fmt.Sprintf("patched(Patch { merge: %v, retain_keys: %v, replace: %v, key: %s }, %s)", f.merge, f.retain, f.replace, key, text)
 	}
 	if len(f.within) > 0 {
 		numbers := strings.Join(strings.Fields(strings.Trim(fmt.Sprint(f.within), "[]")), ", ")

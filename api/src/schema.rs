@@ -112,6 +112,8 @@ pub struct Patch {
     pub merge: bool,
     /// `retainKeys`: keys that the patch does not name go.
     pub retain_keys: bool,
+    /// `replace`: an object is replaced instead of being merged.
+    pub replace: bool,
     /// The key of a merging list of structs.
     pub key: Option<&'static str>,
 }

@@ -100,7 +100,7 @@ pub static MUTATING_ADMISSION_POLICY_SPEC: Struct = Struct {
         field("mutations", 4, list(&LIST_OF_MUTATION), EMPTY),
         field("failurePolicy", 5, Shape::String, EMPTY | POINTER),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("matchConditions", 6, list(&LIST_OF_MATCH_CONDITION_BY_NAME), EMPTY),
         ),
         field("reinvocationPolicy", 7, Shape::String, EMPTY),
@@ -207,7 +207,7 @@ pub static MUTATING_WEBHOOK: Struct = Struct {
         field("admissionReviewVersions", 8, list(&scalars::LIST_OF_STRING), REQUIRED),
         field("reinvocationPolicy", 10, Shape::String, EMPTY | POINTER),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("matchConditions", 12, list(&LIST_OF_MATCH_CONDITION_BY_NAME), EMPTY),
         ),
     ]),
@@ -222,7 +222,7 @@ pub static MUTATING_WEBHOOK_CONFIGURATION: Struct = Struct {
         field("apiVersion", 0, Shape::String, EMPTY),
         field("metadata", 1, of(&meta_v1::OBJECT_META), EMPTY | ZEROED),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("webhooks", 2, list(&LIST_OF_MUTATING_WEBHOOK_BY_NAME), EMPTY),
         ),
     ]),
@@ -261,11 +261,11 @@ pub static VALIDATING_ADMISSION_POLICY_SPEC: Struct = Struct {
         field("failurePolicy", 4, Shape::String, EMPTY | POINTER),
         field("auditAnnotations", 5, list(&LIST_OF_AUDIT_ANNOTATION), EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("matchConditions", 6, list(&LIST_OF_MATCH_CONDITION_BY_NAME), EMPTY),
         ),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("variables", 7, list(&LIST_OF_VARIABLE_BY_NAME), EMPTY),
         ),
     ]),
@@ -352,7 +352,7 @@ pub static VALIDATING_WEBHOOK: Struct = Struct {
         field("timeoutSeconds", 7, Shape::Int32, EMPTY | POINTER),
         field("admissionReviewVersions", 8, list(&scalars::LIST_OF_STRING), REQUIRED),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("matchConditions", 11, list(&LIST_OF_MATCH_CONDITION_BY_NAME), EMPTY),
         ),
     ]),
@@ -367,7 +367,7 @@ pub static VALIDATING_WEBHOOK_CONFIGURATION: Struct = Struct {
         field("apiVersion", 0, Shape::String, EMPTY),
         field("metadata", 1, of(&meta_v1::OBJECT_META), EMPTY | ZEROED),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("webhooks", 2, list(&LIST_OF_VALIDATING_WEBHOOK_BY_NAME), EMPTY),
         ),
     ]),

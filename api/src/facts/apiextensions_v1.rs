@@ -98,7 +98,7 @@ pub static JSON_SCHEMA_PROPS: Struct = Struct {
         field("x-kubernetes-list-type", 42, Shape::String, EMPTY | POINTER),
         field("x-kubernetes-map-type", 43, Shape::String, EMPTY | POINTER),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("rule") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("rule") },
             field("x-kubernetes-validations", 44, list(&LIST_OF_VALIDATION_RULE_BY_RULE), EMPTY),
         ),
     ]),

@@ -51,7 +51,7 @@ pub static API_SERVICE_CONDITION: Struct = Struct {
 pub static API_SERVICE_STATUS: Struct = Struct {
     name: Cow::Borrowed("io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceStatus"),
     fields: Cow::Borrowed(&[patched(
-        Patch { merge: true, retain_keys: false, key: Some("type") },
+        Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
         field("conditions", 1, list(&LIST_OF_API_SERVICE_CONDITION_BY_TYPE), EMPTY),
     )]),
     atomic: false,

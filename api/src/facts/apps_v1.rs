@@ -81,7 +81,7 @@ pub static DAEMON_SET_STATUS: Struct = Struct {
         field("numberUnavailable", 8, Shape::Int32, EMPTY),
         field("collisionCount", 9, Shape::Int32, EMPTY | POINTER),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 10, list(&LIST_OF_DAEMON_SET_CONDITION_BY_TYPE), EMPTY),
         ),
     ]),
@@ -129,7 +129,7 @@ pub static DEPLOYMENT_SPEC: Struct = Struct {
         field("selector", 2, of(&meta_v1::LABEL_SELECTOR), POINTER | REQUIRED),
         field("template", 3, of(&core_v1::POD_TEMPLATE_SPEC), REQUIRED | ZEROED),
         patched(
-            Patch { merge: false, retain_keys: true, key: None },
+            Patch { merge: false, retain_keys: true, replace: false, key: None },
             field("strategy", 4, of(&DEPLOYMENT_STRATEGY), EMPTY | ZEROED),
         ),
         field("minReadySeconds", 5, Shape::Int32, EMPTY),
@@ -166,7 +166,7 @@ pub static DEPLOYMENT_STATUS: Struct = Struct {
         field("unavailableReplicas", 5, Shape::Int32, EMPTY),
         field("terminatingReplicas", 9, Shape::Int32, EMPTY | POINTER),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 6, list(&LIST_OF_DEPLOYMENT_CONDITION_BY_TYPE), EMPTY),
         ),
         field("collisionCount", 8, Shape::Int32, EMPTY | POINTER),
@@ -223,7 +223,7 @@ pub static REPLICA_SET_STATUS: Struct = Struct {
         field("terminatingReplicas", 7, Shape::Int32, EMPTY | POINTER),
         field("observedGeneration", 3, Shape::Int64, EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 6, list(&LIST_OF_REPLICA_SET_CONDITION_BY_TYPE), EMPTY),
         ),
     ]),
@@ -330,7 +330,7 @@ pub static STATEFUL_SET_STATUS: Struct = Struct {
         field("updateRevision", 7, Shape::String, EMPTY),
         field("collisionCount", 9, Shape::Int32, EMPTY | POINTER),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 10, list(&LIST_OF_STATEFUL_SET_CONDITION_BY_TYPE), EMPTY),
         ),
         field("availableReplicas", 11, Shape::Int32, ZEROED),

@@ -254,7 +254,7 @@ pub static HORIZONTAL_POD_AUTOSCALER_STATUS: Struct = Struct {
         field("desiredReplicas", 4, Shape::Int32, REQUIRED | ZEROED),
         field("currentMetrics", 5, list(&LIST_OF_METRIC_STATUS), NEVER),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 6, list(&LIST_OF_HORIZONTAL_POD_AUTOSCALER_CONDITION_BY_TYPE), EMPTY),
         ),
     ]),

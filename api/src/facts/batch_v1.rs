@@ -87,7 +87,7 @@ pub static JOB_SCHEDULING_CONFIGURATION: Struct = Struct {
             EMPTY | POINTER,
         ),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field(
                 "resourceClaims",
                 4,
@@ -203,7 +203,7 @@ pub static JOB_STATUS: Struct = Struct {
     name: Cow::Borrowed("io.k8s.api.batch.v1.JobStatus"),
     fields: Cow::Borrowed(&[
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 1, list(&LIST_OF_JOB_CONDITION), EMPTY),
         ),
         field("startTime", 2, Shape::Time, EMPTY | POINTER),

@@ -106,7 +106,7 @@ pub static POD_CERTIFICATE_REQUEST_STATUS: Struct = Struct {
     name: Cow::Borrowed("io.k8s.api.certificates.v1.PodCertificateRequestStatus"),
     fields: Cow::Borrowed(&[
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 1, list(&meta_v1::LIST_OF_CONDITION_BY_TYPE), EMPTY),
         ),
         field("certificateChain", 2, Shape::String, EMPTY),

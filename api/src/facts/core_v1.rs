@@ -57,7 +57,7 @@ pub static COMPONENT_STATUS: Struct = Struct {
         field("apiVersion", 0, Shape::String, EMPTY),
         field("metadata", 1, of(&meta_v1::OBJECT_META), EMPTY | ZEROED),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 2, list(&LIST_OF_COMPONENT_CONDITION_BY_TYPE), EMPTY),
         ),
     ]),
@@ -229,7 +229,7 @@ pub static NAMESPACE_STATUS: Struct = Struct {
     fields: Cow::Borrowed(&[
         field("phase", 1, Shape::String, EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 2, list(&LIST_OF_NAMESPACE_CONDITION_BY_TYPE), EMPTY),
         ),
     ]),
@@ -294,7 +294,7 @@ pub static NODE_SPEC: Struct = Struct {
     fields: Cow::Borrowed(&[
         field("podCIDR", 1, Shape::String, EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: None },
+            Patch { merge: true, retain_keys: false, replace: false, key: None },
             field("podCIDRs", 7, list(&scalars::SET_OF_STRING), EMPTY),
         ),
         field("providerID", 3, Shape::String, EMPTY),
@@ -439,11 +439,11 @@ pub static NODE_STATUS: Struct = Struct {
         field("allocatable", 2, map(&scalars::MAP_OF_QUANTITY), EMPTY),
         field("phase", 3, Shape::String, EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 4, list(&LIST_OF_NODE_CONDITION_BY_TYPE), EMPTY),
         ),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("addresses", 5, list(&LIST_OF_NODE_ADDRESS_BY_TYPE), EMPTY),
         ),
         field("daemonEndpoints", 6, of(&NODE_DAEMON_ENDPOINTS), EMPTY | ZEROED),
@@ -562,7 +562,7 @@ pub static VOLUME_HEALTH_STATUS: Struct = Struct {
     name: Cow::Borrowed("io.k8s.api.core.v1.VolumeHealthStatus"),
     fields: Cow::Borrowed(&[
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("status") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("status") },
             field("healthConditions", 1, list(&LIST_OF_VOLUME_HEALTH_CONDITION_BY_STATUS_BY_REASON), EMPTY),
         ),
         field("lastTransitionTime", 2, Shape::Time, EMPTY),
@@ -578,7 +578,7 @@ pub static PERSISTENT_VOLUME_CLAIM_STATUS: Struct = Struct {
         field("accessModes", 2, list(&scalars::LIST_OF_STRING), EMPTY),
         field("capacity", 3, map(&scalars::MAP_OF_QUANTITY), EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 4, list(&LIST_OF_PERSISTENT_VOLUME_CLAIM_CONDITION_BY_TYPE), EMPTY),
         ),
         field("allocatedResources", 5, map(&scalars::MAP_OF_QUANTITY), EMPTY),
@@ -1820,12 +1820,12 @@ pub static CONTAINER: Struct = Struct {
         field("args", 4, list(&scalars::LIST_OF_STRING), EMPTY),
         field("workingDir", 5, Shape::String, EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("containerPort") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("containerPort") },
             field("ports", 6, list(&LIST_OF_CONTAINER_PORT_BY_CONTAINER_PORT_BY_PROTOCOL), EMPTY),
         ),
         field("envFrom", 19, list(&LIST_OF_ENV_FROM_SOURCE), EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("env", 7, list(&LIST_OF_ENV_VAR_BY_NAME), EMPTY),
         ),
         field("resources", 8, of(&RESOURCE_REQUIREMENTS), EMPTY | ZEROED),
@@ -1833,11 +1833,11 @@ pub static CONTAINER: Struct = Struct {
         field("restartPolicy", 24, Shape::String, EMPTY | POINTER),
         field("restartPolicyRules", 25, list(&LIST_OF_CONTAINER_RESTART_RULE), EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("mountPath") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("mountPath") },
             field("volumeMounts", 9, list(&LIST_OF_VOLUME_MOUNT_BY_MOUNT_PATH), EMPTY),
         ),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("devicePath") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("devicePath") },
             field("volumeDevices", 21, list(&LIST_OF_VOLUME_DEVICE_BY_DEVICE_PATH), EMPTY),
         ),
         field("livenessProbe", 10, of(&PROBE), EMPTY | POINTER),
@@ -1867,7 +1867,7 @@ pub static EPHEMERAL_CONTAINER: Struct = Struct {
         inlined(
             &[1],
             patched(
-                Patch { merge: true, retain_keys: false, key: Some("containerPort") },
+                Patch { merge: true, retain_keys: false, replace: false, key: Some("containerPort") },
                 field("ports", 6, list(&LIST_OF_CONTAINER_PORT_BY_CONTAINER_PORT_BY_PROTOCOL), EMPTY),
             ),
         ),
@@ -1875,7 +1875,7 @@ pub static EPHEMERAL_CONTAINER: Struct = Struct {
         inlined(
             &[1],
             patched(
-                Patch { merge: true, retain_keys: false, key: Some("name") },
+                Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
                 field("env", 7, list(&LIST_OF_ENV_VAR_BY_NAME), EMPTY),
             ),
         ),
@@ -1886,14 +1886,14 @@ pub static EPHEMERAL_CONTAINER: Struct = Struct {
         inlined(
             &[1],
             patched(
-                Patch { merge: true, retain_keys: false, key: Some("mountPath") },
+                Patch { merge: true, retain_keys: false, replace: false, key: Some("mountPath") },
                 field("volumeMounts", 9, list(&LIST_OF_VOLUME_MOUNT_BY_MOUNT_PATH), EMPTY),
             ),
         ),
         inlined(
             &[1],
             patched(
-                Patch { merge: true, retain_keys: false, key: Some("devicePath") },
+                Patch { merge: true, retain_keys: false, replace: false, key: Some("devicePath") },
                 field("volumeDevices", 21, list(&LIST_OF_VOLUME_DEVICE_BY_DEVICE_PATH), EMPTY),
             ),
         ),
@@ -2148,19 +2148,19 @@ pub static POD_SPEC: Struct = Struct {
     name: Cow::Borrowed("io.k8s.api.core.v1.PodSpec"),
     fields: Cow::Borrowed(&[
         patched(
-            Patch { merge: true, retain_keys: true, key: Some("name") },
+            Patch { merge: true, retain_keys: true, replace: false, key: Some("name") },
             field("volumes", 1, list(&LIST_OF_VOLUME_BY_NAME), EMPTY),
         ),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("initContainers", 20, list(&LIST_OF_CONTAINER_BY_NAME), EMPTY),
         ),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("containers", 2, list(&LIST_OF_CONTAINER_BY_NAME), REQUIRED),
         ),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("ephemeralContainers", 34, list(&LIST_OF_EPHEMERAL_CONTAINER_BY_NAME), EMPTY),
         ),
         field("restartPolicy", 3, Shape::String, EMPTY),
@@ -2178,7 +2178,7 @@ pub static POD_SPEC: Struct = Struct {
         field("shareProcessNamespace", 27, Shape::Bool, EMPTY | POINTER),
         field("securityContext", 14, of(&POD_SECURITY_CONTEXT), EMPTY | POINTER),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("imagePullSecrets", 15, list(&LIST_OF_LOCAL_OBJECT_REFERENCE_BY_NAME), EMPTY),
         ),
         field("hostname", 16, Shape::String, EMPTY),
@@ -2187,7 +2187,7 @@ pub static POD_SPEC: Struct = Struct {
         field("schedulerName", 19, Shape::String, EMPTY),
         field("tolerations", 22, list(&LIST_OF_TOLERATION), EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("ip") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("ip") },
             field("hostAliases", 23, list(&LIST_OF_HOST_ALIAS_BY_IP), EMPTY),
         ),
         field("priorityClassName", 24, Shape::String, EMPTY),
@@ -2199,7 +2199,7 @@ pub static POD_SPEC: Struct = Struct {
         field("preemptionPolicy", 31, Shape::String, EMPTY | POINTER),
         field("overhead", 32, map(&scalars::MAP_OF_QUANTITY), EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("topologyKey") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("topologyKey") },
             field(
                 "topologySpreadConstraints",
                 33,
@@ -2211,18 +2211,18 @@ pub static POD_SPEC: Struct = Struct {
         field("os", 36, of(&POD_OS), EMPTY | POINTER),
         field("hostUsers", 37, Shape::Bool, EMPTY | POINTER),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("schedulingGates", 38, list(&LIST_OF_POD_SCHEDULING_GATE_BY_NAME), EMPTY),
         ),
         patched(
-            Patch { merge: true, retain_keys: true, key: Some("name") },
+            Patch { merge: true, retain_keys: true, replace: false, key: Some("name") },
             field("resourceClaims", 39, list(&LIST_OF_POD_RESOURCE_CLAIM_BY_NAME), EMPTY),
         ),
         field("resources", 40, of(&RESOURCE_REQUIREMENTS), EMPTY | POINTER),
         field("hostnameOverride", 41, Shape::String, EMPTY | POINTER),
         field("schedulingGroup", 43, of(&POD_SCHEDULING_GROUP), EMPTY | POINTER),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("evictionResponders", 44, list(&LIST_OF_EVICTION_RESPONDER_BY_NAME), EMPTY),
         ),
     ]),
@@ -2383,12 +2383,12 @@ pub static CONTAINER_STATUS: Struct = Struct {
         field("allocatedResources", 10, map(&scalars::MAP_OF_QUANTITY), EMPTY),
         field("resources", 11, of(&RESOURCE_REQUIREMENTS), EMPTY | POINTER),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("mountPath") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("mountPath") },
             field("volumeMounts", 12, list(&LIST_OF_VOLUME_MOUNT_STATUS_BY_MOUNT_PATH), EMPTY),
         ),
         field("user", 13, of(&CONTAINER_USER), EMPTY | POINTER),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("allocatedResourcesStatus", 14, list(&LIST_OF_RESOURCE_STATUS_BY_NAME), EMPTY),
         ),
         field("stopSignal", 15, Shape::String, EMPTY | POINTER),
@@ -2455,11 +2455,11 @@ pub static NODE_ALLOCATABLE_RESOURCE_CLAIM_STATUS: Struct = Struct {
         field("resourceClaimName", 1, Shape::String, REQUIRED | ZEROED),
         field("containers", 2, list(&scalars::SET_OF_STRING), EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("mapping", 4, list(&LIST_OF_NODE_ALLOCATABLE_MAPPED_RESOURCES_BY_NAME), EMPTY),
         ),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("overhead", 5, list(&LIST_OF_NODE_ALLOCATABLE_OVERHEAD_RESOURCES_BY_NAME), EMPTY),
         ),
     ]),
@@ -2472,7 +2472,7 @@ pub static POD_VOLUME_HEALTH: Struct = Struct {
     fields: Cow::Borrowed(&[
         field("name", 1, Shape::String, REQUIRED | ZEROED),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("status") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("status") },
             field("healthConditions", 2, list(&LIST_OF_VOLUME_HEALTH_CONDITION_BY_STATUS_BY_REASON), EMPTY),
         ),
         field("lastTransitionTime", 3, Shape::Time, EMPTY),
@@ -2487,7 +2487,7 @@ pub static POD_STATUS: Struct = Struct {
         field("observedGeneration", 17, Shape::Int64, EMPTY),
         field("phase", 1, Shape::String, EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 2, list(&LIST_OF_POD_CONDITION_BY_TYPE), EMPTY),
         ),
         field("message", 3, Shape::String, EMPTY),
@@ -2495,12 +2495,12 @@ pub static POD_STATUS: Struct = Struct {
         field("nominatedNodeName", 11, Shape::String, EMPTY),
         field("hostIP", 5, Shape::String, EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("ip") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("ip") },
             field("hostIPs", 16, list(&LIST_OF_HOST_IP), EMPTY),
         ),
         field("podIP", 6, Shape::String, EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("ip") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("ip") },
             field("podIPs", 12, list(&LIST_OF_POD_IP_BY_IP), EMPTY),
         ),
         field("startTime", 7, Shape::Time, EMPTY | POINTER),
@@ -2510,14 +2510,14 @@ pub static POD_STATUS: Struct = Struct {
         field("ephemeralContainerStatuses", 13, list(&LIST_OF_CONTAINER_STATUS), EMPTY),
         field("resize", 14, Shape::String, EMPTY),
         patched(
-            Patch { merge: true, retain_keys: true, key: Some("name") },
+            Patch { merge: true, retain_keys: true, replace: false, key: Some("name") },
             field("resourceClaimStatuses", 15, list(&LIST_OF_POD_RESOURCE_CLAIM_STATUS_BY_NAME), EMPTY),
         ),
         field("extendedResourceClaimStatus", 18, of(&POD_EXTENDED_RESOURCE_CLAIM_STATUS), EMPTY | POINTER),
         field("allocatedResources", 19, map(&scalars::MAP_OF_QUANTITY), EMPTY),
         field("resources", 20, of(&RESOURCE_REQUIREMENTS), EMPTY | POINTER),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("resourceClaimName") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("resourceClaimName") },
             field(
                 "nodeAllocatableResourceClaimStatuses",
                 21,
@@ -2600,7 +2600,7 @@ pub static REPLICATION_CONTROLLER_STATUS: Struct = Struct {
         field("availableReplicas", 5, Shape::Int32, EMPTY),
         field("observedGeneration", 3, Shape::Int64, EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 6, list(&LIST_OF_REPLICATION_CONTROLLER_CONDITION_BY_TYPE), EMPTY),
         ),
     ]),
@@ -2700,7 +2700,7 @@ pub static SERVICE_ACCOUNT: Struct = Struct {
         field("apiVersion", 0, Shape::String, EMPTY),
         field("metadata", 1, of(&meta_v1::OBJECT_META), EMPTY | ZEROED),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("name") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
             field("secrets", 2, list(&LIST_OF_OBJECT_REFERENCE_BY_NAME), EMPTY),
         ),
         field("imagePullSecrets", 3, list(&LIST_OF_LOCAL_OBJECT_REFERENCE), EMPTY),
@@ -2742,7 +2742,7 @@ pub static SERVICE_SPEC: Struct = Struct {
     name: Cow::Borrowed("io.k8s.api.core.v1.ServiceSpec"),
     fields: Cow::Borrowed(&[
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("port") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("port") },
             field("ports", 1, list(&LIST_OF_SERVICE_PORT_BY_PORT_BY_PROTOCOL), EMPTY),
         ),
         field("selector", 2, map(&scalars::ATOMIC_MAP_OF_STRING), EMPTY),
@@ -2804,7 +2804,7 @@ pub static SERVICE_STATUS: Struct = Struct {
     fields: Cow::Borrowed(&[
         field("loadBalancer", 1, of(&LOAD_BALANCER_STATUS), EMPTY | ZEROED),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 2, list(&meta_v1::LIST_OF_CONDITION_BY_TYPE), EMPTY),
         ),
     ]),

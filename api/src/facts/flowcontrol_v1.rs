@@ -126,7 +126,7 @@ pub static FLOW_SCHEMA_CONDITION: Struct = Struct {
 pub static FLOW_SCHEMA_STATUS: Struct = Struct {
     name: Cow::Borrowed("io.k8s.api.flowcontrol.v1.FlowSchemaStatus"),
     fields: Cow::Borrowed(&[patched(
-        Patch { merge: true, retain_keys: false, key: Some("type") },
+        Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
         field("conditions", 1, list(&LIST_OF_FLOW_SCHEMA_CONDITION_BY_TYPE), EMPTY),
     )]),
     atomic: false,
@@ -216,7 +216,7 @@ pub static PRIORITY_LEVEL_CONFIGURATION_CONDITION: Struct = Struct {
 pub static PRIORITY_LEVEL_CONFIGURATION_STATUS: Struct = Struct {
     name: Cow::Borrowed("io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationStatus"),
     fields: Cow::Borrowed(&[patched(
-        Patch { merge: true, retain_keys: false, key: Some("type") },
+        Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
         field("conditions", 1, list(&LIST_OF_PRIORITY_LEVEL_CONFIGURATION_CONDITION_BY_TYPE), EMPTY),
     )]),
     atomic: false,

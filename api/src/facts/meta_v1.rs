@@ -54,11 +54,11 @@ pub static OBJECT_META: Struct = Struct {
         field("labels", 11, map(&scalars::MAP_OF_STRING), EMPTY),
         field("annotations", 12, map(&scalars::MAP_OF_STRING), EMPTY),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("uid") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("uid") },
             field("ownerReferences", 13, list(&LIST_OF_OWNER_REFERENCE_BY_UID), EMPTY),
         ),
         patched(
-            Patch { merge: true, retain_keys: false, key: None },
+            Patch { merge: true, retain_keys: false, replace: false, key: None },
             field("finalizers", 14, list(&scalars::SET_OF_STRING), EMPTY),
         ),
         field("managedFields", 17, list(&LIST_OF_MANAGED_FIELDS_ENTRY), EMPTY),

@@ -287,7 +287,7 @@ pub static SERVICE_CIDR_SPEC: Struct = Struct {
 pub static SERVICE_CIDR_STATUS: Struct = Struct {
     name: Cow::Borrowed("io.k8s.api.networking.v1.ServiceCIDRStatus"),
     fields: Cow::Borrowed(&[patched(
-        Patch { merge: true, retain_keys: false, key: Some("type") },
+        Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
         field("conditions", 1, list(&meta_v1::LIST_OF_CONDITION_BY_TYPE), EMPTY),
     )]),
     atomic: false,

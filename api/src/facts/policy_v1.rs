@@ -25,7 +25,10 @@ pub static POD_DISRUPTION_BUDGET_SPEC: Struct = Struct {
     name: Cow::Borrowed("io.k8s.api.policy.v1.PodDisruptionBudgetSpec"),
     fields: Cow::Borrowed(&[
         field("minAvailable", 1, Shape::IntOrString, EMPTY | POINTER),
-        field("selector", 2, of(&meta_v1::LABEL_SELECTOR), EMPTY | POINTER),
+        patched(
+            Patch { merge: false, retain_keys: false, replace: true, key: None },
+            field("selector", 2, of(&meta_v1::LABEL_SELECTOR), EMPTY | POINTER),
+        ),
         field("maxUnavailable", 3, Shape::IntOrString, EMPTY | POINTER),
         field("unhealthyPodEvictionPolicy", 4, Shape::String, EMPTY | POINTER),
     ]),
@@ -43,7 +46,7 @@ pub static POD_DISRUPTION_BUDGET_STATUS: Struct = Struct {
         field("desiredHealthy", 5, Shape::Int32, ZEROED),
         field("expectedPods", 6, Shape::Int32, ZEROED),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 7, list(&meta_v1::LIST_OF_CONDITION_BY_TYPE), EMPTY),
         ),
     ]),

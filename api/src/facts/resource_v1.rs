@@ -105,7 +105,7 @@ pub static DEVICE_TAINT_RULE_SPEC: Struct = Struct {
 pub static DEVICE_TAINT_RULE_STATUS: Struct = Struct {
     name: Cow::Borrowed("io.k8s.api.resource.v1.DeviceTaintRuleStatus"),
     fields: Cow::Borrowed(&[patched(
-        Patch { merge: true, retain_keys: false, key: Some("type") },
+        Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
         field("conditions", 1, list(&meta_v1::LIST_OF_CONDITION_BY_TYPE), EMPTY),
     )]),
     atomic: false,
@@ -331,7 +331,7 @@ pub static RESOURCE_CLAIM_STATUS: Struct = Struct {
     fields: Cow::Borrowed(&[
         field("allocation", 1, of(&ALLOCATION_RESULT), EMPTY | POINTER),
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("uid") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("uid") },
             field("reservedFor", 2, list(&LIST_OF_RESOURCE_CLAIM_CONSUMER_REFERENCE_BY_UID), EMPTY),
         ),
         field(

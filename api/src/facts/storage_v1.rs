@@ -72,7 +72,7 @@ pub static CSI_NODE_DRIVER: Struct = Struct {
 pub static CSI_NODE_SPEC: Struct = Struct {
     name: Cow::Borrowed("io.k8s.api.storage.v1.CSINodeSpec"),
     fields: Cow::Borrowed(&[patched(
-        Patch { merge: true, retain_keys: false, key: Some("name") },
+        Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
         field("drivers", 1, list(&LIST_OF_CSI_NODE_DRIVER_BY_NAME), REQUIRED),
     )]),
     atomic: false,
@@ -106,7 +106,7 @@ pub static STORAGE_HEALTH: Struct = Struct {
 pub static CSI_NODE_STATUS: Struct = Struct {
     name: Cow::Borrowed("io.k8s.api.storage.v1.CSINodeStatus"),
     fields: Cow::Borrowed(&[patched(
-        Patch { merge: true, retain_keys: false, key: Some("name") },
+        Patch { merge: true, retain_keys: false, replace: false, key: Some("name") },
         field("storageHealth", 1, list(&LIST_OF_STORAGE_HEALTH_BY_NAME), EMPTY),
     )]),
     atomic: false,

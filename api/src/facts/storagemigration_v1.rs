@@ -20,7 +20,7 @@ pub static STORAGE_VERSION_MIGRATION_STATUS: Struct = Struct {
     name: Cow::Borrowed("io.k8s.api.storagemigration.v1.StorageVersionMigrationStatus"),
     fields: Cow::Borrowed(&[
         patched(
-            Patch { merge: true, retain_keys: false, key: Some("type") },
+            Patch { merge: true, retain_keys: false, replace: false, key: Some("type") },
             field("conditions", 1, list(&meta_v1::LIST_OF_CONDITION_BY_TYPE), EMPTY),
         ),
         field("resourceVersion", 2, Shape::String, EMPTY),

@@ -36,7 +36,7 @@ pub const fn field(name: &'static str, number: u16, shape: Shape, flags: u8) -> 
         pointer: flags & POINTER != 0,
         required: flags & REQUIRED != 0,
         default,
-        patch: Patch { merge: false, retain_keys: false, key: None },
+        patch: Patch { merge: false, retain_keys: false, replace: false, key: None },
         number,
         within: &[],
     }

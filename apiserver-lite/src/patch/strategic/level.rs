@@ -66,7 +66,8 @@ impl<'a> Level<'a> {
             }
             Self::Opaque(name) => name,
             Self::Kind(kind) => {
-                let text = format!("merging an object in json but data type is not struct, instead is: {kind}");
+                let text =
+                    format!("merging an object in json but data type is not struct, instead is: {kind}");
                 return Err(PatchError::Failed(text));
             }
         };

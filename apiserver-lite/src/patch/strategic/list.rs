@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::{DELETE_FROM, ELEMENT_ORDER, MARKER, Level, bad_order, merge_map, operand, unknown_directive};
+use super::{DELETE_FROM, ELEMENT_ORDER, Level, MARKER, bad_order, merge_map, operand, unknown_directive};
 use crate::patch::{PatchError, golang};
 
 /// Merges `patch` into `original`, lists of one field with merge key `key`.
@@ -65,13 +65,7 @@ pub fn merge_in_order(
         (Some(_), Some(new)) => new.clone(),
     };
     let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
-    let key = key.filter(|_| true);
-    let maps = holds_maps(&[&old, &new])?;
-    if key.is_some() && !maps {
-        if let Some(first) = merged.first() {
-            return Err(wrong_type("map[string]interface {}", first));
-        }
-    }
+    holds_maps(&[&old, &new])?;
     original.insert(name.to_owned(), Value::Array(in_order(merged, &order, &old, key)?));
     patch.remove(name);
     Ok(())
@@ -115,7 +109,10 @@ fn holds_maps(lists: &[&[Value]]) -> Result<bool, PatchError> {
     if all.any(|other| golang::type_name(other) != golang::type_name(first)) {
         let shown: Vec<String> =
             lists.iter().map(|list| golang::verbose(&Value::Array(list.to_vec()))).collect();
-        return Err(PatchError::Failed(format!("list element types are not identical: [{}]", shown.join(" "))));
+        return Err(PatchError::Failed(format!(
+            "list element types are not identical: [{}]",
+            shown.join(" ")
+        )));
     }
     Ok(first.is_object())
 }
