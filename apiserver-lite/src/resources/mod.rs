@@ -6,7 +6,7 @@
 pub mod age;
 pub mod rules;
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, ops::RangeInclusive, sync::Arc};
 
 use coracle_api::{FieldError, Object, Resource, facts, schema::Ref};
 use jiff::Timestamp;
@@ -30,7 +30,7 @@ pub struct Builtin {
     /// Its plural name.
     pub plural: &'static str,
     /// Its behaviour in all versions of the group.
-    pub strategy: fn() -> Arc<dyn Strategy>,
+    pub strategy: fn(&Settings) -> Arc<dyn Strategy>,
     /// Its columns.
     pub columns: &'static [Column],
 }
@@ -38,13 +38,35 @@ pub struct Builtin {
 /// The kinds that do something of their own. All others are [`Plain`].
 static BUILTINS: &[Builtin] = &[];
 
+/// What of the cluster's configuration the kinds need.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The networks of services' cluster addresses, the primary one first;
+    /// one, or one of each family.
+    pub service_networks: Vec<String>,
+    /// The ports of nodes that services may get.
+    pub node_ports: RangeInclusive<u16>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { service_networks: vec!["10.96.0.0/12".to_owned()], node_ports: 30000..=32767 }
+    }
+}
+
 /// Every built-in kind that is served by default, in discovery's order.
 pub fn builtins() -> Vec<Row> {
+    builtins_with(&Settings::default())
+}
+
+/// As [`builtins`], for a cluster with these settings. Kinds that keep state
+/// (services' addresses and ports) keep it in the rows given here.
+pub fn builtins_with(settings: &Settings) -> Vec<Row> {
     let rows = facts::RESOURCES.iter().map(|resource| {
         let own = BUILTINS.iter().find(|it| it.group == resource.gvk.group && it.plural == resource.plural);
         Row {
             facts: Ref::Static(resource),
-            strategy: own.map_or_else(|| Arc::new(Plain) as Arc<dyn Strategy>, |own| (own.strategy)()),
+            strategy: own.map_or_else(|| Arc::new(Plain) as Arc<dyn Strategy>, |own| (own.strategy)(settings)),
             columns: Cow::Borrowed(own.map_or(DEFAULT_COLUMNS, |own| own.columns)),
         }
     });
@@ -77,12 +99,17 @@ pub struct Write<'a> {
     pub now: Timestamp,
     /// Who writes: the user's name.
     pub user: &'a str,
+    /// The version that the client speaks, `v1`, `autoscaling/v1`: some rules
+    /// differ by it.
+    pub api_version: &'a str,
 }
 
 /// What differs by kind. Every method has the default that most kinds use.
 ///
-/// Order in a write: decode -> `default` -> (mutating admission) -> `prepare`
-/// -> `validate` -> (validating admission) -> `canonicalize` -> commit.
+/// Order in a write: decode -> `default` -> (mutating admission) ->
+/// `to_storage` -> `prepare` -> `validate` -> (validating admission)
+/// -> `canonicalize` -> commit. `default` and admission see the version that
+/// the client speaks, all others the stored one.
 /// Objects are in canonical form (see `schema`): unset optional fields absent.
 pub trait Strategy: Send + Sync + 'static {
     /// Sets the version's defaults, as upstream does on decoding.
@@ -137,10 +164,30 @@ pub trait Strategy: Send + Sync + 'static {
         true
     }
 
+    /// Brings an object, in whichever version it is, into the stored version's
+    /// form. Only kinds whose versions differ in form do something.
+    fn to_storage(&self, _object: &mut Object) {}
+
+    /// Brings an object of the stored version into the form of `api_version`.
+    fn from_storage(&self, _object: &mut Object, _api_version: &str) {}
+
     /// Seconds of grace for a deletion that asks for `asked`. `None` deletes at
     /// once; `Some` marks the object and leaves it to its owner (pods).
     fn grace(&self, _object: &Object, _asked: Option<i64>) -> Option<i64> {
         None
+    }
+}
+
+/// [`Strategy::prepare`] for kinds that count no generation: keeps the status
+/// out of writes to the whole and the spec out of writes to the status.
+pub fn separate(write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
+    match (write.part, old) {
+        (Part::Whole, None) => {
+            new.0.remove("status");
+        }
+        (Part::Whole, Some(old)) => restore(new, old, "status"),
+        (Part::Status, Some(old)) => restore(new, old, "spec"),
+        _ => {}
     }
 }
 
