@@ -66,7 +66,8 @@ pub fn builtins_with(settings: &Settings) -> Vec<Row> {
         let own = BUILTINS.iter().find(|it| it.group == resource.gvk.group && it.plural == resource.plural);
         Row {
             facts: Ref::Static(resource),
-            strategy: own.map_or_else(|| Arc::new(Plain) as Arc<dyn Strategy>, |own| (own.strategy)(settings)),
+            strategy: own
+                .map_or_else(|| Arc::new(Plain) as Arc<dyn Strategy>, |own| (own.strategy)(settings)),
             columns: Cow::Borrowed(own.map_or(DEFAULT_COLUMNS, |own| own.columns)),
         }
     });
