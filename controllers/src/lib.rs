@@ -1,1 +1,54 @@
-//! coracle-controllers
+//! Coracle's control loops.
+//!
+//! They know the API only through a [`kube::Client`]. Start at [`run`]; the
+//! list of all loops is [`CONTROLLERS`]; what they stand on is [`framework`].
+
+pub mod framework;
+pub mod pod;
+mod replica_set;
+mod selection;
+
+use framework::{Clock, Setup};
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+pub use selection::{Selection, UnknownController};
+
+/// A control loop: upstream's name and what puts it in.
+pub struct Controller {
+    /// Upstream's name.
+    pub name: &'static str,
+    start: fn(&mut Setup, &Config),
+}
+
+/// All control loops, in the order in which they start.
+pub const CONTROLLERS: &[Controller] =
+    &[Controller { name: "replicaset-controller", start: |setup, _| replica_set::start(setup) }];
+
+/// What the control loops are given.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Which of them run.
+    pub controllers: Selection,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Config {
+    /// The default with the controllers of `list`, in upstream's syntax.
+    /// # Errors
+    /// A name that no controller has.
+    pub fn with_controllers(list: &str) -> Result<Self, UnknownController> {
+        let controllers = Selection::parse(list, CONTROLLERS.iter().map(|c| c.name))?;
+        Ok(Self { controllers, ..Self::default() })
+    }
+}
+
+/// Runs the control loops until `shutdown`, and waits for them to end.
+pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
+    let mut setup = Setup::new(client, config.clock.clone());
+    for controller in CONTROLLERS.iter().filter(|c| config.controllers.includes(c.name)) {
+        (controller.start)(&mut setup, &config);
+    }
+    setup.run(shutdown).await;
+}

@@ -1,0 +1,213 @@
+//! Joins reflectors, queues and reconcilers, and runs them.
+
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    future::Future,
+    hash::Hash,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use kube::{Api, Client, Resource, core::ApiResource, runtime::watcher};
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Clock, Error, EventSink, MetadataFeed, Queue, Recorder, Reflected, Reflector,
+    events::{self, Style},
+    reflector::until,
+};
+
+/// When a reconciled key should be looked at again without a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Only when something changes.
+    Change,
+    /// After this long.
+    After(Duration),
+}
+
+/// A control loop's body.
+pub trait Reconcile<K>: Send + Sync + 'static {
+    /// Looks at `key` and does what is needed. Called for one key at a time,
+    /// for several keys at once.
+    fn reconcile(&self, key: &K) -> impl Future<Output = Result<Next, Error>> + Send;
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Spawn = Box<dyn FnOnce(CancellationToken) -> Task + Send>;
+
+/// A set of control loops being put together.
+pub struct Setup {
+    /// The API.
+    pub client: Client,
+    /// The time.
+    pub clock: Clock,
+    reflectors: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    feeds: HashMap<String, Arc<dyn MetadataFeed>>,
+    synced: Vec<watch::Receiver<bool>>,
+    tasks: Vec<Spawn>,
+    events: EventSink,
+}
+
+impl Setup {
+    /// Nothing yet.
+    pub fn new(client: Client, clock: Clock) -> Self {
+        let (sink, source) = events::channel();
+        let writer = events::Writer::new(client.clone(), clock.clone());
+        let mut setup = Self {
+            client,
+            clock,
+            reflectors: HashMap::new(),
+            feeds: HashMap::new(),
+            synced: Vec::new(),
+            tasks: Vec::new(),
+            events: sink,
+        };
+        setup.task(move |shutdown| writer.run(source, shutdown));
+        setup
+    }
+
+    /// The process's one reflector of `K`.
+    pub fn reflect<K: Reflected + Resource<DynamicType = ()>>(&mut self) -> Arc<Reflector<K>> {
+        if let Some(known) = self.reflectors.get(&TypeId::of::<K>())
+            && let Ok(reflector) = known.clone().downcast::<Reflector<K>>()
+        {
+            return reflector;
+        }
+        let reflector = Arc::<Reflector<K>>::default();
+        let row = ApiResource::erase::<K>(&());
+        self.reflectors.insert(TypeId::of::<K>(), reflector.clone());
+        self.feeds.insert(feed_name(&row.group, &row.plural), reflector.clone());
+        self.synced.push(reflector.store().synced());
+        let (api, running) = (Api::all(self.client.clone()), reflector.clone());
+        self.task(move |shutdown| running.run(api, watcher::Config::default(), shutdown));
+        reflector
+    }
+
+    /// The metadata of what is reflected when the set-up is complete, by
+    /// [`feed_name`].
+    pub fn feeds(&self) -> &HashMap<String, Arc<dyn MetadataFeed>> {
+        &self.feeds
+    }
+
+    /// Where `component` reports its events.
+    pub fn recorder(&self, component: &'static str, style: Style) -> Recorder {
+        Recorder::new(component, style, self.events.clone())
+    }
+
+    /// Runs a task until shutdown.
+    pub fn task<F>(&mut self, task: impl FnOnce(CancellationToken) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.push(Box::new(move |shutdown| Box::pin(task(shutdown))));
+    }
+
+    /// Works on `queue`, up to `workers` keys at a time, once everything
+    /// reflected so far is here.
+    pub fn reconcile<K, R>(&mut self, name: &'static str, queue: Queue<K>, workers: usize, reconciler: R)
+    where
+        K: Clone + Eq + Hash + std::fmt::Display + Send + Sync + 'static,
+        R: Reconcile<K>,
+    {
+        let synced = self.synced.clone();
+        self.task(move |shutdown| async move {
+            if until(&shutdown, all_synced(synced)).await.is_some() {
+                work(name, queue, workers, Arc::new(reconciler), shutdown).await;
+            }
+        });
+    }
+
+    /// Runs everything until `shutdown` and waits for it to end.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut running = JoinSet::new();
+        for spawn in self.tasks {
+            running.spawn(spawn(shutdown.clone()));
+        }
+        while let Some(ended) = running.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a control loop died");
+            }
+        }
+    }
+}
+
+/// The name that [`Setup::feeds`] knows a resource by.
+pub fn feed_name(group: &str, plural: &str) -> String {
+    format!("{plural}.{group}")
+}
+
+pub(crate) async fn all_synced(synced: Vec<watch::Receiver<bool>>) {
+    for mut one in synced {
+        // An error means that the store is gone, and with it this loop's reason to wait.
+        let _ = one.wait_for(|synced| *synced).await;
+    }
+}
+
+async fn work<K, R>(
+    name: &'static str,
+    queue: Queue<K>,
+    workers: usize,
+    reconciler: Arc<R>,
+    shutdown: CancellationToken,
+) where
+    K: Clone + Eq + Hash + std::fmt::Display + Send + Sync + 'static,
+    R: Reconcile<K>,
+{
+    let mut running = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(ended) = running.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(name, %error, "a reconcile died");
+                }
+            }
+            key = queue.next(), if running.len() < workers.max(1) => {
+                let (queue, reconciler) = (queue.clone(), reconciler.clone());
+                running.spawn(async move {
+                    // Also when the reconcile panics: the key must not stay taken.
+                    let _done = Done { queue: &queue, key: &key };
+                    settle(name, &queue, &key, reconciler.reconcile(&key).await);
+                });
+            }
+        }
+    }
+    running.shutdown().await;
+}
+
+struct Done<'a, K: Clone + Eq + Hash> {
+    queue: &'a Queue<K>,
+    key: &'a K,
+}
+
+impl<K: Clone + Eq + Hash> Drop for Done<'_, K> {
+    fn drop(&mut self) {
+        self.queue.done(self.key);
+    }
+}
+
+fn settle<K: Clone + Eq + Hash + std::fmt::Display>(
+    name: &str,
+    queue: &Queue<K>,
+    key: &K,
+    result: Result<Next, Error>,
+) {
+    match result {
+        Ok(next) => {
+            queue.forget(key);
+            if let Next::After(delay) = next {
+                queue.add_after(key.clone(), delay);
+            }
+        }
+        Err(error) if error.is_namespace_terminating() => queue.forget(key),
+        Err(error) => {
+            tracing::debug!(name, %key, %error, "reconcile failed");
+            queue.add_rate_limited(key.clone());
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! One type's objects as last seen, with the indexes that loops read by.
+//!
+//! Invariant: only the type's [`Reflector`](super::Reflector) writes here.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Debug,
+    sync::Arc,
+};
+
+use kube::Resource;
+use parking_lot::RwLock;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use super::{Key, controller_of};
+
+/// What a type must be to be reflected.
+pub trait Reflected: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
+
+impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Reflected for K {}
+
+/// One type's objects as last seen.
+pub struct Store<K> {
+    index: RwLock<Index<K>>,
+    synced: watch::Sender<bool>,
+}
+
+struct Index<K> {
+    objects: BTreeMap<Key, Arc<K>>,
+    /// By the uid of the controller in the owner references.
+    controlled: HashMap<String, BTreeSet<Key>>,
+    /// Those that have no controller.
+    orphans: BTreeSet<Key>,
+    /// The highest revision seen on an object.
+    revision: u64,
+    /// How many full lists have been taken over.
+    lists: u64,
+}
+
+impl<K: Reflected> Default for Store<K> {
+    fn default() -> Self {
+        let index = Index {
+            objects: BTreeMap::new(),
+            controlled: HashMap::new(),
+            orphans: BTreeSet::new(),
+            revision: 0,
+            lists: 0,
+        };
+        Self { index: RwLock::new(index), synced: watch::Sender::new(false) }
+    }
+}
+
+impl<K: Reflected> Store<K> {
+    /// The object at `key`.
+    pub fn get(&self, key: &Key) -> Option<Arc<K>> {
+        self.index.read().objects.get(key).cloned()
+    }
+
+    /// All objects, by namespace and name.
+    pub fn all(&self) -> Vec<Arc<K>> {
+        self.index.read().objects.values().cloned().collect()
+    }
+
+    /// The objects of one namespace, by name.
+    pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
+        let index = self.index.read();
+        index
+            .objects
+            .range(Key::namespaced(namespace, "")..)
+            .take_while(|(key, _)| key.namespace == namespace)
+            .map(|(_, object)| object.clone())
+            .collect()
+    }
+
+    /// The objects whose controller has this uid.
+    pub fn controlled_by(&self, uid: &str) -> Vec<Arc<K>> {
+        let index = self.index.read();
+        let keys = index.controlled.get(uid);
+        keys.into_iter().flatten().filter_map(|key| index.objects.get(key).cloned()).collect()
+    }
+
+    /// The objects of one namespace that have no controller.
+    pub fn orphans_in(&self, namespace: &str) -> Vec<Arc<K>> {
+        let index = self.index.read();
+        index
+            .orphans
+            .range(Key::namespaced(namespace, "")..)
+            .take_while(|key| key.namespace == namespace)
+            .filter_map(|key| index.objects.get(key).cloned())
+            .collect()
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.index.read().objects.len()
+    }
+
+    /// True when there is no object.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// True when a write at `revision`, made when [`Store::lists`] was
+    /// `lists`, is certainly part of what this store shows.
+    pub fn has_seen(&self, revision: u64, lists: u64) -> bool {
+        let index = self.index.read();
+        index.revision >= revision || index.lists > lists
+    }
+
+    /// How many full lists have been taken over.
+    pub fn lists(&self) -> u64 {
+        self.index.read().lists
+    }
+
+    /// Tells when the first full list is here.
+    pub fn synced(&self) -> watch::Receiver<bool> {
+        self.synced.subscribe()
+    }
+
+    /// Takes `object` over and returns what it replaces.
+    pub(crate) fn apply(&self, object: Arc<K>) -> Option<Arc<K>> {
+        self.index.write().insert(object)
+    }
+
+    /// Takes the object out and returns it.
+    pub(crate) fn remove(&self, object: &K) -> Option<Arc<K>> {
+        let mut index = self.index.write();
+        index.see(object);
+        index.remove(&Key::of(object.meta()))
+    }
+
+    /// Makes the store equal to `objects`; returns (before, after) of every
+    /// object that differs.
+    pub(crate) fn replace(&self, objects: Vec<Arc<K>>) -> Vec<(Option<Arc<K>>, Option<Arc<K>>)> {
+        let mut changes = Vec::new();
+        let mut index = self.index.write();
+        let mut gone: BTreeSet<Key> = index.objects.keys().cloned().collect();
+        for object in objects {
+            gone.remove(&Key::of(object.meta()));
+            let old = index.insert(object.clone());
+            let same =
+                old.as_ref().is_some_and(|old| old.meta().resource_version == object.meta().resource_version);
+            if !same {
+                changes.push((old, Some(object)));
+            }
+        }
+        for key in gone {
+            changes.push((index.remove(&key), None));
+        }
+        index.lists += 1;
+        drop(index);
+        self.synced.send_replace(true);
+        changes
+    }
+}
+
+impl<K: Reflected> Index<K> {
+    fn see(&mut self, object: &K) {
+        let revision = object.meta().resource_version.as_deref().and_then(|v| v.parse().ok());
+        self.revision = self.revision.max(revision.unwrap_or(0));
+    }
+
+    fn insert(&mut self, object: Arc<K>) -> Option<Arc<K>> {
+        self.see(&object);
+        let key = Key::of(object.meta());
+        let old = self.remove(&key);
+        match controller_of(object.meta()) {
+            Some(owner) => self.controlled.entry(owner.uid.clone()).or_default().insert(key.clone()),
+            None => self.orphans.insert(key.clone()),
+        };
+        self.objects.insert(key, object);
+        old
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Arc<K>> {
+        let old = self.objects.remove(key)?;
+        match controller_of(old.meta()) {
+            None => {
+                self.orphans.remove(key);
+            }
+            Some(owner) => {
+                if let Some(keys) = self.controlled.get_mut(&owner.uid) {
+                    keys.remove(key);
+                    if keys.is_empty() {
+                        self.controlled.remove(&owner.uid);
+                    }
+                }
+            }
+        }
+        Some(old)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::{
+        api::core::v1::Pod,
+        apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+    };
+
+    use super::*;
+
+    fn pod(namespace: &str, name: &str, revision: u64, owner: Option<&str>) -> Arc<Pod> {
+        let owner = owner.map(|uid| OwnerReference {
+            uid: uid.into(),
+            controller: Some(true),
+            ..OwnerReference::default()
+        });
+        Arc::new(Pod {
+            metadata: ObjectMeta {
+                namespace: Some(namespace.into()),
+                name: Some(name.into()),
+                resource_version: Some(revision.to_string()),
+                owner_references: owner.map(|o| vec![o]),
+                ..ObjectMeta::default()
+            },
+            ..Pod::default()
+        })
+    }
+
+    fn names(pods: &[Arc<Pod>]) -> Vec<String> {
+        pods.iter().map(|p| Key::of(&p.metadata).to_string()).collect()
+    }
+
+    #[test]
+    fn indexes_follow_the_objects() {
+        let store = Store::default();
+        store.apply(pod("a", "one", 1, Some("u1")));
+        store.apply(pod("a", "two", 2, None));
+        store.apply(pod("b", "three", 3, Some("u1")));
+        assert_eq!(names(&store.controlled_by("u1")), ["a/one", "b/three"]);
+        assert_eq!(names(&store.in_namespace("a")), ["a/one", "a/two"]);
+        assert_eq!(names(&store.orphans_in("a")), ["a/two"]);
+        // The controller lets one go and takes two.
+        store.apply(pod("a", "one", 4, None));
+        store.apply(pod("a", "two", 5, Some("u1")));
+        store.remove(&pod("b", "three", 6, None));
+        assert_eq!(names(&store.controlled_by("u1")), ["a/two"]);
+        assert_eq!(names(&store.orphans_in("a")), ["a/one"]);
+        assert!(store.has_seen(6, 0) && !store.has_seen(7, 0));
+    }
+
+    #[test]
+    fn a_new_list_tells_only_what_differs() {
+        let store = Store::default();
+        store.replace(vec![
+            pod("a", "kept", 1, None),
+            pod("a", "changed", 2, None),
+            pod("a", "gone", 3, None),
+        ]);
+        let changes = store.replace(vec![
+            pod("a", "kept", 1, None),
+            pod("a", "changed", 5, None),
+            pod("a", "new", 6, None),
+        ]);
+        let mut told: Vec<_> = changes
+            .iter()
+            .map(|(old, new)| {
+                let name = |p: &Option<Arc<Pod>>| p.as_ref().and_then(|p| p.metadata.name.clone());
+                (name(old), name(new))
+            })
+            .collect();
+        told.sort();
+        let some = |s: &str| Some(s.to_owned());
+        assert_eq!(told, [(None, some("new")), (some("changed"), some("changed")), (some("gone"), None)]);
+        assert!(store.has_seen(100, 1), "whatever was written before the second list is in it");
+    }
+}
