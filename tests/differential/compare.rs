@@ -1,0 +1,199 @@
+//! Where two answers differ.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::exchange::{Exchange, Part};
+use crate::mask::{self, Kind, Pairs};
+use crate::side::{Answer, Body};
+
+/// One place where ours is not as the reference's.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// `status`, `header NAME`, `layout`, or the path in the body: `.items[0].metadata.name`.
+    pub at: String,
+    /// What the reference has there.
+    pub reference: String,
+    /// What ours has.
+    pub ours: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n      reference: {}\n      ours:      {}", self.at, self.reference, self.ours)
+    }
+}
+
+/// Compares answers, exchange after exchange.
+pub struct Comparison {
+    pairs: Pairs,
+    /// `YYYY-MM-DD`: a time before it is not masked.
+    since: String,
+    found: Vec<Difference>,
+}
+
+impl Comparison {
+    /// Begins, on the day `since`.
+    pub fn new(since: String) -> Self {
+        Self { pairs: Pairs::default(), since, found: Vec::new() }
+    }
+
+    /// Where the two answers to `exchange` differ.
+    pub fn compare(&mut self, exchange: &Exchange, reference: &Answer, ours: &Answer) -> Vec<Difference> {
+        self.found.clear();
+        if let Some(failure) = &ours.failure {
+            self.differ("answer", &failure_or_ok(&reference.failure), failure);
+            return std::mem::take(&mut self.found);
+        }
+        if exchange.compares(Part::Status) && reference.status != ours.status {
+            self.differ("status", &reference.status.to_string(), &ours.status.to_string());
+        }
+        if exchange.compares(Part::Headers) {
+            let names: BTreeSet<&String> = reference.headers.keys().chain(ours.headers.keys()).collect();
+            for name in names {
+                let of = |answer: &Answer| answer.headers.get(name).cloned().unwrap_or("(none)".into());
+                self.text(&format!("header {name}"), &of(reference), &of(ours));
+            }
+        }
+        if exchange.compares(Part::Body) {
+            self.body(exchange, &reference.body, &ours.body);
+            if exchange.only.is_empty() && reference.layout != ours.layout {
+                self.differ("layout", &reference.layout, &ours.layout);
+            }
+        }
+        std::mem::take(&mut self.found)
+    }
+
+    fn differ(&mut self, at: &str, reference: &str, ours: &str) {
+        self.found.push(Difference { at: at.into(), reference: brief(reference), ours: brief(ours) });
+    }
+
+    fn body(&mut self, exchange: &Exchange, reference: &Body, ours: &Body) {
+        match (reference, ours) {
+            (Body::Tree(a), Body::Tree(b)) if exchange.only.is_empty() => self.value("", a, b, false),
+            (Body::Tree(a), Body::Tree(b)) => {
+                for pointer in &exchange.only {
+                    let [a, b] = [a, b].map(|tree| tree.pointer(pointer).unwrap_or(&Value::Null));
+                    self.value(&pointer.replace('/', "."), a, b, false);
+                }
+            }
+            (Body::Text(a), Body::Text(b)) => self.text("body", a, b),
+            (Body::Frames { events: a, ended: x }, Body::Frames { events: b, ended: y }) => {
+                self.array("", a, b);
+                if x != y {
+                    self.differ("end of stream", &x.to_string(), &y.to_string());
+                }
+            }
+            (Body::Bytes(_), Body::Bytes(_)) => {}
+            (a, b) => self.differ("body", &a.to_string(), &b.to_string()),
+        }
+    }
+
+    fn value(&mut self, path: &str, a: &Value, b: &Value, of_list: bool) {
+        match (a, b) {
+            (Value::Object(x), Value::Object(y)) => {
+                let of_list = x.contains_key("items")
+                    || x.contains_key("rows")
+                    || x.get("type").is_some_and(|t| t == "BOOKMARK")
+                    || (of_list && !x.contains_key("apiVersion"))
+                    || (of_list && path.ends_with(".object"));
+                if let (Some(Value::String(prefix)), Some(Value::String(n)), Some(Value::String(m))) =
+                    (x.get("generateName"), x.get("name"), y.get("name"))
+                    && mask::is_generated(n, prefix)
+                    && mask::is_generated(m, prefix)
+                {
+                    self.pairs.pair(Kind::Name, n, m);
+                }
+                let keys: BTreeSet<&String> = x.keys().chain(y.keys()).collect();
+                for key in keys {
+                    let path = format!("{path}.{key}");
+                    match (x.get(key), y.get(key)) {
+                        (Some(a), Some(b)) => self.value(&path, a, b, of_list),
+                        (Some(a), None) => self.differ(&path, &a.to_string(), "(none)"),
+                        (None, Some(b)) => self.differ(&path, "(none)", &b.to_string()),
+                        (None, None) => {}
+                    }
+                }
+            }
+            (Value::Array(x), Value::Array(y)) => self.array(path, x, y),
+            (Value::String(x), Value::String(y)) => self.string(path, x, y, of_list),
+            (Value::Number(x), Value::Number(y)) if mask::by_place(path, of_list) == Some(Kind::Port) => {
+                let (x, y) = (x.to_string(), y.to_string());
+                if !self.pairs.pair(Kind::Port, &x, &y) {
+                    self.differ(path, &x, &y);
+                }
+            }
+            (a, b) if a == b => {}
+            (a, b) => self.differ(path, &a.to_string(), &b.to_string()),
+        }
+    }
+
+    /// By place; where the lengths differ, by what the items call themselves.
+    fn array(&mut self, path: &str, a: &[Value], b: &[Value]) {
+        if a.len() == b.len() {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                self.value(&format!("{path}[{index}]"), a, b, false);
+            }
+            return;
+        }
+        self.differ(&format!("{path}.length"), &a.len().to_string(), &b.len().to_string());
+        let mut rest: Vec<&Value> = b.iter().collect();
+        for (index, item) in a.iter().enumerate() {
+            let at = format!("{path}[{index}]");
+            match rest.iter().position(|other| label(other) == label(item)) {
+                Some(position) => self.value(&at, item, rest.remove(position), false),
+                None => self.differ(&at, &item.to_string(), "(none)"),
+            }
+        }
+        for item in rest {
+            self.differ(&format!("{path}[+]"), "(none)", &item.to_string());
+        }
+    }
+
+    fn string(&mut self, path: &str, a: &str, b: &str, of_list: bool) {
+        let kind = mask::by_place(path, of_list).filter(|_| !a.is_empty() && !b.is_empty() && a != "0");
+        if let Some(kind) = kind {
+            if !self.pairs.pair(kind, a, b) {
+                self.differ(path, &format!("{a}, seen before beside another"), b);
+            }
+            return;
+        }
+        let age = path.contains(".cells[") && mask::is_age(a) && mask::is_age(b);
+        if a != b && !age && !self.pairs.knows(Kind::Name, a, b) {
+            self.text(path, a, b);
+        }
+    }
+
+    fn text(&mut self, at: &str, a: &str, b: &str) {
+        let since = self.since.clone();
+        let (skeleton_a, pieces_a) = mask::cut(a, &since);
+        let (skeleton_b, pieces_b) = mask::cut(b, &since);
+        let same = skeleton_a == skeleton_b
+            && pieces_a.iter().zip(&pieces_b).all(|((kind, a), (_, b))| self.pairs.pair(*kind, a, b));
+        if !same {
+            self.differ(at, a, b);
+        }
+    }
+}
+
+/// What an item of a list is known by.
+fn label(item: &Value) -> String {
+    let at = |pointer: &str| item.pointer(pointer).map(Value::to_string);
+    let name = at("/metadata/name").or_else(|| at("/object/metadata/name")).or_else(|| at("/cells/0"));
+    let own = ["/name", "/groupVersion", "/field", "/type", "/key", "/manager"].into_iter().filter_map(at);
+    name.into_iter().chain(own).collect::<Vec<_>>().join(" ")
+}
+
+fn failure_or_ok(failure: &Option<String>) -> String {
+    failure.clone().unwrap_or_else(|| "an answer".into())
+}
+
+fn brief(text: &str) -> String {
+    const LIMIT: usize = 600;
+    match text.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{} ... ({} bytes)", text.get(..end).unwrap_or_default(), text.len()),
+        None => text.to_owned(),
+    }
+}

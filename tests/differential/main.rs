@@ -1,0 +1,315 @@
+//! Coracle answers as the real kube-apiserver does.
+//!
+//! The requests of `exchanges/*.yaml` go, in order, to both; every answer is compared, but for what
+//! `mask.rs` says no two servers can have alike, and what `allowed.yaml` allows with a reason.
+//!
+//! The real one is built by `tests/reference/build kube-apiserver etcd`; where it is not there, nothing is
+//! compared, which is an error only if `CORACLE_REQUIRE_REFERENCE` is set (as `make test` does where Go is).
+//!
+//! To work with:
+//! - `CORACLE_DIFFERENTIAL_ONLY=TEXT`: reports only exchanges with TEXT in `FILE: NAME`, and runs only their files;
+//! - `CORACLE_DIFFERENTIAL_REFERENCE=KUBECONFIG`, `CORACLE_DIFFERENTIAL_OURS=KUBECONFIG`: servers that run already;
+//! - `CORACLE_DIFFERENTIAL=record`: asks the real one alone, and prints what it answers.
+
+mod allowed;
+mod compare;
+mod exchange;
+mod mask;
+mod side;
+mod template;
+mod user;
+
+use std::env;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use coracle_bench::{Access, Server};
+use tokio::process::Command;
+
+use allowed::Allowance;
+use compare::Comparison;
+use exchange::{Exchange, Identity, Script};
+use side::{Answer, Side};
+
+const START: Duration = Duration::from_secs(120);
+const STOP: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn differential() -> Result<(), String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = root.join("tests/differential");
+    let only = env::var("CORACLE_DIFFERENTIAL_ONLY").ok();
+    let scripts = exchange::load(&here.join("exchanges"), &run_name())?;
+    let scripts: Vec<Script> =
+        scripts.into_iter().filter(|script| concerns(script, only.as_deref())).collect();
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let Some(mut reference) = Party::reference(root, directory.path()).await? else {
+        println!(
+            "differential: not run: the real kube-apiserver is not built (tests/reference/build kube-apiserver etcd)"
+        );
+        return match env::var_os("CORACLE_REQUIRE_REFERENCE") {
+            Some(_) => Err("CORACLE_REQUIRE_REFERENCE is set, and there is no reference".into()),
+            None => Ok(()),
+        };
+    };
+    if env::var("CORACLE_DIFFERENTIAL").is_ok_and(|mode| mode == "record") {
+        record(&scripts, &mut reference.side, only.as_deref()).await?;
+        return reference.stop().await;
+    }
+    let mut ours = Party::ours(directory.path()).await?;
+    let mut allowed = Allowance::load(&here.join("allowed.yaml"))?;
+    let tally =
+        compare_all(&scripts, &mut reference.side, &mut ours.side, &mut allowed, only.as_deref()).await?;
+    println!("{tally}");
+    ours.stop().await?;
+    reference.stop().await?;
+    // Who looks at a part cannot tell what the rest needs.
+    let unused: Vec<String> = if only.is_none() { Allowance::unused(&allowed).collect() } else { Vec::new() };
+    for allowance in &unused {
+        println!("allowed, but not needed: {allowance}");
+    }
+    if tally.different > 0 || !unused.is_empty() {
+        return Err(format!("{tally}; {} allowances unused", unused.len()));
+    }
+    Ok(())
+}
+
+/// Unlike those of other runs against the same servers.
+fn run_name() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let digit = |place: u32| char::from_digit((seconds / 36u64.pow(place) % 36) as u32, 36).unwrap_or('0');
+    (0..5).rev().map(digit).collect()
+}
+
+fn concerns(script: &Script, only: Option<&str>) -> bool {
+    script.exchanges.iter().any(|exchange| is_meant(script, exchange, only))
+}
+
+fn is_meant(script: &Script, exchange: &Exchange, only: Option<&str>) -> bool {
+    only.is_none_or(|only| title(script, exchange).contains(only))
+}
+
+fn title(script: &Script, exchange: &Exchange) -> String {
+    format!("{}: {}", script.name, exchange.name)
+}
+
+/// A server to ask, which was started for this test unless it ran already.
+struct Party {
+    side: Side,
+    server: Option<Server>,
+}
+
+impl Party {
+    async fn reference(root: &Path, directory: &Path) -> Result<Option<Self>, String> {
+        if let Some(kubeconfig) = env::var_os("CORACLE_DIFFERENTIAL_REFERENCE") {
+            return Self::running(Path::new(&kubeconfig)).map(Some);
+        }
+        let binaries = reference_binaries();
+        if !["kube-apiserver", "etcd"].iter().all(|name| binaries.join(name).exists()) {
+            return Ok(None);
+        }
+        let directory = directory.join("reference");
+        let mut command = Command::new(root.join("tests/reference/up"));
+        command.arg(&directory).arg(free_ports()?.to_string());
+        Self::started(command, &directory.join("pki")).await.map(Some)
+    }
+
+    async fn ours(directory: &Path) -> Result<Self, String> {
+        if let Some(kubeconfig) = env::var_os("CORACLE_DIFFERENTIAL_OURS") {
+            return Self::running(Path::new(&kubeconfig));
+        }
+        let directory = directory.join("ours");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
+        command.args(["up", "--listen", "127.0.0.1:0", "--store", "memory", "--nodes", "0"]);
+        command.args(["--controllers=-*", "--scheduler=false", "--data-dir"]).arg(&directory);
+        command.arg("--kubeconfig").arg(directory.join("kubeconfig"));
+        Self::started(command, &directory.join("pki")).await
+    }
+
+    async fn started(command: Command, pki: &Path) -> Result<Self, String> {
+        let server = Server::start(command, START).await.map_err(|error| error.to_string())?;
+        let mut party = Self::reached(server.kubeconfig(), pki)?;
+        party.server = Some(server);
+        Ok(party)
+    }
+
+    fn running(kubeconfig: &Path) -> Result<Self, String> {
+        Self::reached(kubeconfig, &kubeconfig.parent().unwrap_or(Path::new(".")).join("pki"))
+    }
+
+    fn reached(kubeconfig: &Path, pki: &Path) -> Result<Self, String> {
+        let access = Access::from_kubeconfig(kubeconfig).map_err(|error| error.to_string())?;
+        let authority =
+            fs::read_to_string(pki.join("ca.crt")).ok().zip(fs::read_to_string(pki.join("ca.key")).ok());
+        Ok(Self { side: Side::new(access, authority)?, server: None })
+    }
+
+    async fn stop(self) -> Result<(), String> {
+        match self.server {
+            Some(server) => server.stop(STOP).await.map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where tests/reference/build puts what it builds.
+fn reference_binaries() -> PathBuf {
+    let cache = env::var_os("CORACLE_REFERENCE").map(PathBuf::from).unwrap_or_else(|| {
+        let home = || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache");
+        env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("coracle-reference")
+    });
+    cache.join("bin")
+}
+
+/// The first of three neighbouring ports that nobody listens on.
+fn free_ports() -> Result<u16, String> {
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let start = 20000 + (std::process::id() % 10000) as u16;
+    (start..start + 2000)
+        .step_by(3)
+        .find(|port| (0..3).all(|offset| is_free(port + offset)))
+        .ok_or_else(|| "no free ports".into())
+}
+
+/// How many exchanges went how.
+#[derive(Default)]
+struct Tally {
+    equal: usize,
+    allowed: usize,
+    different: usize,
+    skipped: usize,
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { equal, allowed, different, skipped } = self;
+        let all = equal + allowed + different;
+        write!(
+            f,
+            "differential: {all} exchanges: {equal} equal, {allowed} as allowed, {different} different"
+        )?;
+        if *skipped > 0 { write!(f, " ({skipped} not asked: no key of the authority)") } else { Ok(()) }
+    }
+}
+
+async fn compare_all(
+    scripts: &[Script],
+    reference: &mut Side,
+    ours: &mut Side,
+    allowed: &mut [Allowance],
+    only: Option<&str>,
+) -> Result<Tally, String> {
+    let mut comparison = Comparison::new(yesterday());
+    let mut tally = Tally::default();
+    for script in scripts {
+        for exchange in furnish(script)? {
+            let (reference, ours) = tokio::join!(reference.ask(&exchange), ours.ask(&exchange));
+            for (name, (answer, _)) in [("the reference", reference), ("ours", ours)] {
+                if answer.status != 201 {
+                    println!("{}: {name}: {}: {} {}", script.name, exchange.name, answer.status, answer.body);
+                }
+            }
+        }
+        for exchange in &script.exchanges {
+            if !reference.knows(exchange.identity) || !ours.knows(exchange.identity) {
+                tally.skipped += 1;
+                continue;
+            }
+            let (theirs, own) = tokio::join!(reference.ask(exchange), ours.ask(exchange));
+            for (exchange, theirs, own) in answers(exchange, &theirs, &own) {
+                let title = title(script, exchange);
+                if let Some(failure) = &theirs.failure {
+                    return Err(format!("{title}: asked the reference, got no answer: {failure}"));
+                }
+                let found = comparison.compare(exchange, theirs, own);
+                if !is_meant(script, exchange, only) {
+                    continue;
+                }
+                let count = found.len();
+                let bad: Vec<_> =
+                    found.into_iter().filter(|d| !allowed.iter_mut().any(|a| a.covers(&title, d))).collect();
+                match (count, bad.is_empty()) {
+                    (0, _) => tally.equal += 1,
+                    (_, true) => tally.allowed += 1,
+                    (_, false) => {
+                        tally.different += 1;
+                        report(&title, exchange, &bad);
+                    }
+                }
+            }
+        }
+    }
+    Ok(tally)
+}
+
+/// The exchange itself, and those during its watch, each with both answers.
+fn answers<'a>(
+    exchange: &'a Exchange,
+    theirs: &'a (Answer, Vec<Answer>),
+    own: &'a (Answer, Vec<Answer>),
+) -> impl Iterator<Item = (&'a Exchange, &'a Answer, &'a Answer)> {
+    let during = exchange.watch.iter().flat_map(|watch| &watch.during).zip(theirs.1.iter().zip(&own.1));
+    let during = during.map(|(exchange, (theirs, own))| (exchange, theirs, own));
+    during.chain(std::iter::once((exchange, &theirs.0, &own.0)))
+}
+
+fn report(title: &str, exchange: &Exchange, differences: &[compare::Difference]) {
+    const LIMIT: usize = 20;
+    println!("--- {title}\n    {}", exchange.request);
+    for difference in differences.iter().take(LIMIT) {
+        println!("    {difference}");
+    }
+    if differences.len() > LIMIT {
+        println!("    ... and {} more", differences.len() - LIMIT);
+    }
+}
+
+/// What a script's namespace needs: on both sides no controller makes service accounts.
+fn furnish(script: &Script) -> Result<Vec<Exchange>, String> {
+    let ns = &script.namespace;
+    let text = format!(
+        "- {{name: namespace, request: POST /api/v1/namespaces, body: {{metadata: {{name: {ns}}}}}}}\n\
+         - {{name: service account, request: POST /api/v1/namespaces/{ns}/serviceaccounts, body: {{metadata: {{name: default}}}}}}\n"
+    );
+    serde_yaml_ng::from_str(&text).map_err(|error| error.to_string())
+}
+
+/// Times before it were written into exchanges; later ones come from a clock.
+fn yesterday() -> String {
+    let now = jiff::Timestamp::now();
+    (now - jiff::SignedDuration::from_hours(24)).strftime("%Y-%m-%d").to_string()
+}
+
+async fn record(scripts: &[Script], reference: &mut Side, only: Option<&str>) -> Result<(), String> {
+    let mut count = 0;
+    for script in scripts {
+        for exchange in furnish(script)? {
+            reference.ask(&exchange).await;
+        }
+        for exchange in
+            script.exchanges.iter().filter(|e| reference_can(reference, e.identity)).collect::<Vec<_>>()
+        {
+            let answer = reference.ask(exchange).await;
+            for (exchange, answer, _) in answers(exchange, &answer, &answer) {
+                count += 1;
+                if !is_meant(script, exchange, only) {
+                    continue;
+                }
+                println!("--- {}\n    {}", title(script, exchange), exchange.request);
+                println!("    {} {:?} {}", answer.status, answer.headers, answer.layout);
+                println!("    {}", answer.body);
+                if let Some(failure) = &answer.failure {
+                    println!("    FAILURE {failure}");
+                }
+            }
+        }
+    }
+    println!("differential: {count} exchanges recorded");
+    Ok(())
+}
+
+fn reference_can(side: &Side, identity: Identity) -> bool {
+    side.knows(identity)
+}

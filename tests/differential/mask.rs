@@ -1,0 +1,169 @@
+//! What two servers cannot have alike: identities, times, revisions, addresses.
+//!
+//! An identity is not struck out but paired: once the reference's uid A stood where ours had B, A and B mean
+//! the same, and whoever says A elsewhere must be answered with B. So it shows when an update changes a uid,
+//! or a request that changes nothing makes a new revision.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// What kind of thing a masked piece of text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A UUID.
+    Uid,
+    /// An object's resourceVersion.
+    Revision,
+    /// An allocated cluster IP.
+    Address,
+    /// An allocated node port.
+    Port,
+    /// A name that the server made up.
+    Name,
+    /// A moment around now; the precision must be the same, the moment need not.
+    Time,
+    /// Anything else that only must be there.
+    Opaque,
+}
+
+impl Kind {
+    fn is_identity(self) -> bool {
+        !matches!(self, Self::Time | Self::Opaque)
+    }
+}
+
+/// Which of the reference's identities is which of ours.
+#[derive(Debug, Default)]
+pub struct Pairs {
+    ours: HashMap<(Kind, String), String>,
+    reference: HashMap<(Kind, String), String>,
+}
+
+impl Pairs {
+    /// Whether the two mean the same, which is so from now on if neither was seen before.
+    pub fn pair(&mut self, kind: Kind, reference: &str, ours: &str) -> bool {
+        if !kind.is_identity() {
+            return true;
+        }
+        let forth = self.ours.get(&(kind, reference.to_owned()));
+        let back = self.reference.get(&(kind, ours.to_owned()));
+        match (forth, back) {
+            (None, None) => {
+                self.ours.insert((kind, reference.to_owned()), ours.to_owned());
+                self.reference.insert((kind, ours.to_owned()), reference.to_owned());
+                true
+            }
+            (Some(known), _) => known == ours,
+            (None, Some(_)) => false,
+        }
+    }
+
+    /// Whether the two were paired before.
+    pub fn knows(&self, kind: Kind, reference: &str, ours: &str) -> bool {
+        self.ours.get(&(kind, reference.to_owned())).is_some_and(|known| known == ours)
+    }
+}
+
+static PIECES: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"(?x)
+        (?P<uid>\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b)
+        | (?P<time>\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))
+        | (?P<address>\b10\.(9[6-9]|10\d|11[01])\.\d{1,3}\.\d{1,3}\b)
+        | (?P<port>:3[0-2]\d{3}/)
+        | (?P<token>\beyJ[\w-]+\.[\w-]+\.[\w-]+)
+        | (?P<server>\b(127\.0\.0\.1|192\.0\.2\.1|localhost):\d{4,5}\b)
+        | (?P<revision>(resource\ version:\ |ResourceVersion\ in\ (precondition|object\ meta):\ |current:\ )\d+(\ \(\d+\))?)
+        ",
+    )
+    .expect("a valid pattern")
+});
+
+static AGE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^(\d+[ydhms])+( ago)?$").expect("a valid pattern"));
+
+/// `text` cut into what must be equal and what must only mean the same.
+///
+/// Moments before `since` (`YYYY-MM-DD`) were given by the exchange and are compared as they are.
+pub fn cut<'t>(text: &'t str, since: &str) -> (String, Vec<(Kind, &'t str)>) {
+    let mut skeleton = String::with_capacity(text.len());
+    let mut pieces = Vec::new();
+    let mut end = 0;
+    for found in PIECES.captures_iter(text) {
+        let Some((name, piece)) = ["uid", "time", "address", "port", "token", "server", "revision"]
+            .into_iter()
+            .find_map(|name| Some((name, found.name(name)?)))
+        else {
+            continue;
+        };
+        let kind = match name {
+            "uid" => Kind::Uid,
+            "time" if piece.as_str() < since => continue,
+            "time" => Kind::Time,
+            "address" => Kind::Address,
+            "port" => Kind::Port,
+            _ => Kind::Opaque,
+        };
+        skeleton.push_str(text.get(end..piece.start()).unwrap_or_default());
+        // A time's length stays: seconds and microseconds differ.
+        match kind {
+            Kind::Time => skeleton.push_str(&format!("<time {}>", piece.len())),
+            _ => skeleton.push_str(&format!("<{name}>")),
+        }
+        pieces.push((kind, piece.as_str().trim_matches([':', '/'])));
+        end = piece.end();
+    }
+    skeleton.push_str(text.get(end..).unwrap_or_default());
+    (skeleton, pieces)
+}
+
+/// What the string or number at `path` is by where it stands, if that says all.
+///
+/// `parent` tells whether a resourceVersion is a list's (which counts writes that are none of ours).
+pub fn by_place(path: &str, of_list: bool) -> Option<Kind> {
+    let key = path.rsplit('.').next().unwrap_or_default();
+    match key {
+        "resourceVersion" if of_list => Some(Kind::Opaque),
+        "resourceVersion" => Some(Kind::Revision),
+        "continue" | "serverAddress" => Some(Kind::Opaque),
+        "nodePort" | "healthCheckNodePort" => Some(Kind::Port),
+        _ => None,
+    }
+}
+
+/// Whether `text` is a time that has passed, as tables tell it.
+pub fn is_age(text: &str) -> bool {
+    AGE.is_match(text)
+}
+
+/// Whether `name` is `prefix` and a random suffix as upstream makes it.
+pub fn is_generated(name: &str, prefix: &str) -> bool {
+    name.strip_prefix(prefix).is_some_and(|suffix| {
+        suffix.len() == 5 && suffix.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte))
+    })
+}
+
+#[test]
+fn pairs() {
+    let mut pairs = Pairs::default();
+    let mut check = |reference: &str, ours: &str, expected: bool| {
+        assert_eq!(pairs.pair(Kind::Uid, reference, ours), expected, "{reference} {ours}");
+    };
+    check("a", "b", true);
+    check("a", "b", true);
+    check("a", "c", false);
+    check("d", "b", false);
+}
+
+#[test]
+fn pieces() {
+    let check = |text: &str, expected: &str| {
+        assert_eq!(cut(text, "2026-01-01").0, expected);
+    };
+    check("uid 01234567-89ab-cdef-0123-456789abcdef!", "uid <uid>!");
+    check("2026-11-24T05:58:34Z 2020-11-24T05:58:34Z", "<time 20> 2020-11-24T05:58:34Z");
+    check("80:31234/TCP on 10.96.0.1", "80<port>TCP on <address>");
+    check("too old resource version: 1 (20)", "too old <revision>");
+}
