@@ -4,6 +4,7 @@
 //! columns of its table. One file a kind, `resources/<group>/<kind>.rs`.
 
 pub mod age;
+pub mod meta;
 pub mod rules;
 
 use std::{borrow::Cow, ops::RangeInclusive, sync::Arc};

@@ -12,7 +12,7 @@
 //!     Check::Field("protocol", &[Rule::Required(""), Rule::OneOf(&["SCTP", "TCP", "UDP"])]),
 //! ];
 //! static CONTAINER: &[Check] = &[
-//!     Check::Field("name", &[Rule::Required(""), Rule::Format(format::dns_label)]),
+//!     Check::Field("name", &[Rule::Required(""), Rule::Format(format::dns1123_label)]),
 //!     Check::Each("ports", PORT),
 //!     Check::With(requests_fit_limits),
 //! ];
@@ -21,13 +21,15 @@
 //! Objects are canonical, so an unset field is absent. Where Go's type is no
 //! pointer, the empty text is unset too.
 
+use std::any::Any;
+
 use coracle_api::{FieldError, FieldPath, Object};
 use serde_json::{Map, Value};
 
 /// The detail of what must not be negative.
 pub const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 /// The detail of what must be positive.
-pub const POSITIVE: &str = "must be greater than 0";
+pub const POSITIVE: &str = "must be greater than zero";
 /// The detail of what may not change.
 pub const IMMUTABLE: &str = "field is immutable";
 
@@ -95,6 +97,7 @@ enum Step<'a> {
     Field(&'a str),
     Index(usize),
     Key(&'a str),
+    Here,
 }
 
 /// A value in an object that is validated, with what it was before and what is
@@ -105,6 +108,7 @@ pub struct Place<'a> {
     old: Option<Tree<'a>>,
     step: Step<'a>,
     above: Option<&'a Place<'a>>,
+    known: Option<&'a dyn Any>,
 }
 
 #[derive(Clone, Copy)]
@@ -139,12 +143,26 @@ impl<'a> Place<'a> {
             old: old.map(|old| Tree::Object(&old.0)),
             step: Step::Root(""),
             above: None,
+            known: None,
         }
     }
 
     /// A value that stands alone at `path`, as text: `spec.template`.
     pub fn at(path: &'a str, value: &'a Value, old: Option<&'a Value>) -> Self {
-        Self { value: Tree::Value(value), old: old.map(Tree::Value), step: Step::Root(path), above: None }
+        let old = old.map(Tree::Value);
+        Self { value: Tree::Value(value), old, step: Step::Root(path), above: None, known: None }
+    }
+
+    /// The same place, where rules know something that was found out once for
+    /// the whole tree below: the volumes of a pod, for its containers.
+    #[must_use]
+    pub fn knowing(self, known: &'a dyn Any) -> Self {
+        Self { known: Some(known), ..self }
+    }
+
+    /// What rules know here.
+    pub fn known<T: 'static>(&self) -> Option<&'a T> {
+        self.known?.downcast_ref()
     }
 
     /// The value.
@@ -182,6 +200,22 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// The field that this stands in.
+    pub fn name(&self) -> Option<&'a str> {
+        match self.step {
+            Step::Field(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Which item of its list this is.
+    pub fn position(&self) -> Option<usize> {
+        match self.step {
+            Step::Index(index) => Some(index),
+            _ => None,
+        }
+    }
+
     /// The path of this place.
     pub fn path(&self) -> FieldPath {
         let above = || self.above.map(Place::path).unwrap_or_default();
@@ -190,6 +224,7 @@ impl<'a> Place<'a> {
             Step::Field(name) => above().child(name),
             Step::Index(index) => above().index(index),
             Step::Key(key) => above().key(key),
+            Step::Here => above(),
         }
     }
 
@@ -246,14 +281,32 @@ impl<'a> Place<'a> {
 
     /// The place of a field, where it is set.
     pub fn field<'b>(&'b self, field: &'b str) -> Option<Place<'b>> {
+        self.field_as(field, field)
+    }
+
+    /// The place of a field that paths show under another name.
+    pub fn field_as<'b>(&'b self, field: &str, shown: &'b str) -> Option<Place<'b>> {
         let value = Tree::Value(self.get(field)?);
         let old = self.old_of(field).map(Tree::Value);
-        Some(Place { value, old, step: Step::Field(field), above: Some(self) })
+        Some(Place { value, old, step: Step::Field(shown), above: Some(self), known: self.known })
     }
 
     /// The place of an item of this list, which has no older value.
     pub fn item<'b>(&'b self, index: usize, value: &'b Value) -> Place<'b> {
-        Place { value: Tree::Value(value), old: None, step: Step::Index(index), above: Some(self) }
+        let step = Step::Index(index);
+        Place { value: Tree::Value(value), old: None, step, above: Some(self), known: self.known }
+    }
+
+    /// The place of a value below that upstream's paths do not tell from this
+    /// one.
+    pub fn here<'b>(&'b self, value: &'b Value) -> Place<'b> {
+        Place {
+            value: Tree::Value(value),
+            old: None,
+            step: Step::Here,
+            above: Some(self),
+            known: self.known,
+        }
     }
 
     /// The places of this list's items.
@@ -266,8 +319,9 @@ impl<'a> Place<'a> {
     pub fn values<'b>(&'b self) -> impl Iterator<Item = (&'b str, Place<'b>)> {
         let map = self.value().as_object();
         map.into_iter().flatten().map(|(key, value)| {
+            let step = Step::Key(key);
             let place =
-                Place { value: Tree::Value(value), old: None, step: Step::Key(key), above: Some(self) };
+                Place { value: Tree::Value(value), old: None, step, above: Some(self), known: self.known };
             (key.as_str(), place)
         })
     }
@@ -455,7 +509,7 @@ mod tests {
                 "spec.name: Invalid value: \"abcdef\": must be short",
                 "spec.name: Too long: may not be more than 5 bytes",
                 "spec.size: Invalid value: 4: must be at most 3",
-                "spec.limits.cpu: Invalid value: 0: must be greater than 0",
+                "spec.limits.cpu: Invalid value: 0: must be greater than zero",
             ],
         );
     }
