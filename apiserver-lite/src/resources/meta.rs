@@ -40,8 +40,7 @@ pub fn validate(
         errors.push(FieldError::invalid(&path.child("generation"), new.generation(), NOT_NEGATIVE));
     }
     let object = Place::object(new, None);
-    rules::check(&[Check::Within("metadata", COMMON), Check::Within("metadata", NEW)], &object, &mut errors);
-    managed_fields(&object, &mut errors);
+    rules::check(NEW, &object, &mut errors);
     errors
 }
 
@@ -84,8 +83,7 @@ pub fn validate_update(new: &Object, old: &Object) -> Vec<FieldError> {
         }
     }
     let object = Place::object(new, None);
-    rules::check(&[Check::Within("metadata", COMMON)], &object, &mut errors);
-    managed_fields(&object, &mut errors);
+    rules::check(UPDATED, &object, &mut errors);
     errors
 }
 
@@ -115,7 +113,13 @@ static COMMON: &[Check] = &[
     Check::With(one_controller),
 ];
 
-static NEW: &[Check] = &[Check::With(finalizers)];
+static NEW: &[Check] = &[Check::Within(
+    "metadata",
+    &[Check::All(COMMON), Check::With(finalizers), Check::Each("managedFields", MANAGED)],
+)];
+
+static UPDATED: &[Check] =
+    &[Check::Within("metadata", &[Check::All(COMMON), Check::Each("managedFields", MANAGED)])];
 
 static OWNER: &[Check] = &[
     Check::Field("apiVersion", &[Rule::Required("must not be empty"), Rule::Format(owner_version)]),
@@ -148,10 +152,6 @@ static MANAGED: &[Check] = &[
     }),
     Check::Field("subresource", &[Rule::MaxBytes(256)]),
 ];
-
-fn managed_fields(object: &Place<'_>, errors: &mut Errors) {
-    rules::check(&[Check::Within("metadata", &[Check::Each("managedFields", MANAGED)])], object, errors);
-}
 
 fn name(field: &str, name: &str, rule: impl Fn(&str) -> Vec<String>, errors: &mut Errors) {
     if !name.is_empty() {
