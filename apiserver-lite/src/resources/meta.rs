@@ -310,7 +310,10 @@ mod tests {
             "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-01T00:00:00Z"});
         check(validate_update(&object(old.clone()), &object(old.clone())), &[]);
         check(
-            validate_update(&object(json!({"name": "b", "uid": "v", "generation": 1, "finalizers": ["x/y", "a/b"]})), &object(old)),
+            validate_update(
+                &object(json!({"name": "b", "uid": "v", "generation": 1, "finalizers": ["x/y", "a/b"]})),
+                &object(old),
+            ),
             &[
                 "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"a/b\", \"x/y\"}",
                 "metadata.resourceVersion: Invalid value: \"\": must be specified for an update",
@@ -328,7 +331,9 @@ mod tests {
         let new = object(json!({"finalizers": ["kubernetes", "x", "a.b/c"]}));
         check(
             finalizer_names(&new),
-            &["metadata.finalizers[1]: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully qualified"],
+            &[
+                "metadata.finalizers[1]: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully qualified",
+            ],
         );
     }
 }

@@ -300,13 +300,7 @@ impl<'a> Place<'a> {
     /// The place of a value below that upstream's paths do not tell from this
     /// one.
     pub fn here<'b>(&'b self, value: &'b Value) -> Place<'b> {
-        Place {
-            value: Tree::Value(value),
-            old: None,
-            step: Step::Here,
-            above: Some(self),
-            known: self.known,
-        }
+        Place { value: Tree::Value(value), old: None, step: Step::Here, above: Some(self), known: self.known }
     }
 
     /// The places of this list's items.
