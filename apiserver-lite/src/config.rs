@@ -1,1 +1,60 @@
-//! config
+//! What the API server is told when it starts.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+/// Where the server's time comes from.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Self::from(Timestamp::now)
+    }
+
+    /// A clock that a test owns.
+    pub fn from(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+/// The validated configuration of one server.
+#[derive(Clone)]
+pub struct Config {
+    /// Its time.
+    pub clock: Clock,
+    /// The largest body that a request may have, bytes.
+    pub max_body: usize,
+    /// The address of the API server that the `kubernetes` Service leads to.
+    pub advertise: std::net::SocketAddr,
+    /// The range of cluster IPs, `--service-cluster-ip-range`.
+    pub service_range: String,
+    /// The range of node ports, `--service-node-port-range`, both ends in it.
+    pub node_ports: (u16, u16),
+    /// The seconds that a watch without a timeout lasts at least
+    /// (`--min-request-timeout`); each lasts up to twice as long.
+    pub min_watch_seconds: u64,
+    /// How many past events of a resource a watch can start from.
+    pub history: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            clock: Clock::system(),
+            max_body: 3 * 1024 * 1024,
+            advertise: std::net::SocketAddr::from(([127, 0, 0, 1], 6443)),
+            service_range: "10.96.0.0/12".to_owned(),
+            node_ports: (30000, 32767),
+            min_watch_seconds: 1800,
+            history: 10_000,
+        }
+    }
+}

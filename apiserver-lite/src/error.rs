@@ -39,6 +39,11 @@ impl Subject {
         }
     }
 
+    // `deployments.apps "web"`, or without a name.
+    fn shown(&self) -> String {
+        if self.name.is_empty() { self.qualified() } else { format!("{} {:?}", self.qualified(), self.name) }
+    }
+
     // `deployments.apps`
     fn qualified(&self) -> String {
         if self.group.is_empty() { self.kind.clone() } else { format!("{}.{}", self.kind, self.group) }
@@ -55,7 +60,7 @@ pub enum ApiError {
     #[error("Unauthorized")]
     Unauthorized,
     /// 403 `Forbidden`; the reason why comes last.
-    #[error("{} {:?} is forbidden: {reason}", subject.qualified(), subject.name)]
+    #[error("{} is forbidden: {reason}", subject.shown())]
     Forbidden {
         /// What was not allowed.
         subject: Subject,
@@ -115,6 +120,9 @@ pub enum ApiError {
     /// 413 `RequestEntityTooLarge`
     #[error("Request entity too large: limit is {0}")]
     TooLarge(usize),
+    /// 413 `RequestEntityTooLarge` of a patch.
+    #[error("{0}")]
+    PatchTooLarge(String),
     /// 415 `UnsupportedMediaType`
     #[error("the body of the request was in an unknown format - accepted media types include: {}", .0.join(", "))]
     UnsupportedMediaType(Vec<String>),
@@ -233,7 +241,7 @@ impl ApiError {
             Self::AlreadyExists(_) => (409, "AlreadyExists"),
             Self::Conflict { .. } | Self::ApplyConflict { .. } => (409, "Conflict"),
             Self::Expired(_) | Self::ExpiredPage { .. } => (410, "Expired"),
-            Self::TooLarge(_) => (413, "RequestEntityTooLarge"),
+            Self::TooLarge(_) | Self::PatchTooLarge(_) => (413, "RequestEntityTooLarge"),
             Self::UnsupportedMediaType(_) => (415, "UnsupportedMediaType"),
             Self::Invalid { .. } | Self::Unprocessable(_) => (422, "Invalid"),
             Self::TooManyRequests { .. } => (429, "TooManyRequests"),

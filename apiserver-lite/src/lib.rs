@@ -8,6 +8,7 @@ pub mod admission;
 pub mod apply;
 pub mod authn;
 pub mod authz;
+pub mod body;
 pub mod codec;
 pub mod config;
 pub mod discovery;

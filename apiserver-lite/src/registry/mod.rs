@@ -1,1 +1,86 @@
-//! registry
+//! Objects in the store: reading, the one write loop, deletion.
+//!
+//! Start at [`Registry`]. Reads ([`read`]) answer with records, never decoded.
+//! Every write is a [`change::Change`] through [`write`] or, for deletions,
+//! [`delete`].
+
+pub mod bootstrap;
+pub mod change;
+pub mod delete;
+pub mod metadata;
+pub mod options;
+pub mod page;
+pub mod read;
+pub mod rows;
+pub mod write;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use coracle_store::Store;
+
+use crate::{config::Config, resources::Row, watch::Hub};
+
+pub use rows::Rows;
+
+/// Everything that requests work on.
+pub struct Registry {
+    /// The cluster's data.
+    pub store: Arc<dyn Store>,
+    /// The histories that watches read.
+    pub hub: Arc<Hub>,
+    /// The settings.
+    pub config: Config,
+    rows: ArcSwap<Rows>,
+}
+
+impl Registry {
+    /// A registry of the built-in kinds over `store`, whose sink is `hub`.
+    pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>, config: Config, rows: Rows) -> Self {
+        Self { store, hub, config, rows: ArcSwap::from_pointee(rows) }
+    }
+
+    /// The kinds that are served now.
+    pub fn rows(&self) -> Arc<Rows> {
+        self.rows.load_full()
+    }
+
+    /// The row of a resource.
+    pub fn row(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Row>> {
+        self.rows.load().find(group, version, plural).cloned()
+    }
+}
+
+/// Which object of a kind, or which collection.
+#[derive(Clone)]
+pub struct Target {
+    /// The kind.
+    pub row: Arc<Row>,
+    /// The namespace; empty for cluster-wide kinds and collections over all.
+    pub namespace: String,
+    /// The object's name; empty for a collection.
+    pub name: String,
+}
+
+impl Target {
+    /// What keys of the collection begin with.
+    pub fn prefix(&self) -> String {
+        let all = rows::prefix(&self.row.facts);
+        if self.namespace.is_empty() || !self.row.facts.namespaced {
+            all
+        } else {
+            format!("{all}{}/", self.namespace)
+        }
+    }
+
+    /// The object's key.
+    pub fn key(&self) -> String {
+        format!("{}{}", self.prefix(), self.name)
+    }
+
+    /// The same kind and namespace, another name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
+    }
+}

@@ -1,0 +1,111 @@
+//! What a write wants of an object.
+
+use std::sync::Arc;
+
+use coracle_api::{Object, Resource, schema::Struct};
+use serde_json::Value;
+
+use super::options::FieldValidation;
+use crate::{
+    error::{ApiError, Subject},
+    patch::{self, PatchError},
+    schema::decode,
+};
+
+/// A change to an object that is there (or, for some, not yet).
+#[derive(Clone)]
+pub enum Change {
+    /// The object becomes this one.
+    Replace(Object),
+    /// A patch is laid on it.
+    Patch(Arc<Patch>),
+}
+
+/// A patch in one of the three forms.
+pub struct Patch {
+    /// The form.
+    pub form: Form,
+    /// Its bytes, JSON.
+    pub body: bytes::Bytes,
+    /// How fields that the schema does not have are met.
+    pub validation: FieldValidation,
+}
+
+/// The forms of a patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// RFC 6902
+    Json,
+    /// RFC 7396
+    Merge,
+    /// Kubernetes' own.
+    Strategic,
+}
+
+/// An object after a change, and what to warn of.
+pub struct Changed {
+    /// The object, canonical.
+    pub object: Object,
+    /// `unknown field ...`
+    pub warnings: Vec<String>,
+}
+
+impl Change {
+    /// The object that the change makes of `current`.
+    ///
+    /// # Errors
+    /// 400, 413, 422: a patch that is malformed or does not fit.
+    pub fn onto(&self, facts: &Resource, current: &Object) -> Result<Changed, ApiError> {
+        match self {
+            Self::Replace(object) => Ok(Changed { object: object.clone(), warnings: Vec::new() }),
+            Self::Patch(patch) => patch.onto(facts, current),
+        }
+    }
+}
+
+impl Patch {
+    fn onto(&self, facts: &Resource, current: &Object) -> Result<Changed, ApiError> {
+        let target = current.clone().into_value();
+        let schema: &Struct = &facts.schema;
+        let patched = match self.form {
+            Form::Json => patch::json::apply(target, &self.body),
+            Form::Merge => patch::merge::apply(target, &self.body),
+            Form::Strategic => patch::strategic::apply(target, &self.body, schema),
+        }
+        .map_err(|error| refused(error))?;
+        self.decode(patched, facts, current)
+    }
+
+    fn decode(&self, patched: Value, facts: &Resource, current: &Object) -> Result<Changed, ApiError> {
+        let subject = || Subject::kind_of(facts, current.name());
+        let decoded = decode::value(patched, &facts.gvk, &facts.schema)
+            .map_err(|error| ApiError::Invalid {
+                subject: subject(),
+                errors: vec![coracle_api::FieldError::invalid(
+                    &coracle_api::field::FieldPath::new("patch"),
+                    String::from_utf8_lossy(&self.body).into_owned(),
+                    error.to_string(),
+                )],
+            })?;
+        match self.validation {
+            FieldValidation::Strict if !decoded.strict.is_empty() => Err(ApiError::Invalid {
+                subject: subject(),
+                errors: vec![coracle_api::FieldError::invalid(
+                    &coracle_api::field::FieldPath::new("patch"),
+                    String::from_utf8_lossy(&self.body).into_owned(),
+                    format!("strict decoding error: {}", decoded.strict.join(", ")),
+                )],
+            }),
+            FieldValidation::Warn => Ok(Changed { object: decoded.object, warnings: decoded.strict }),
+            _ => Ok(Changed { object: decoded.object, warnings: Vec::new() }),
+        }
+    }
+}
+
+fn refused(error: PatchError) -> ApiError {
+    match error {
+        PatchError::Malformed(text) => ApiError::BadRequest(text),
+        PatchError::Unprocessable(text) => ApiError::Unprocessable(text),
+        PatchError::TooLarge(text) => ApiError::PatchTooLarge(text),
+    }
+}

@@ -1,0 +1,51 @@
+//! The table of kinds that are served.
+
+use std::sync::Arc;
+
+use coracle_api::Resource;
+
+use crate::resources::Row;
+
+/// All rows, in discovery's order and findable by name.
+pub struct Rows {
+    ordered: Vec<Arc<Row>>,
+    // Indexes into `ordered`, sorted by (plural, group, version).
+    sorted: Vec<usize>,
+}
+
+impl Rows {
+    /// The table of `rows`.
+    pub fn new(rows: Vec<Row>) -> Self {
+        let ordered: Vec<Arc<Row>> = rows.into_iter().map(Arc::new).collect();
+        let mut sorted: Vec<usize> = (0..ordered.len()).collect();
+        sorted.sort_by(|a, b| name(&ordered[*a]).cmp(&name(&ordered[*b])));
+        Self { ordered, sorted }
+    }
+
+    /// Every row, in discovery's order.
+    pub fn all(&self) -> &[Arc<Row>] {
+        &self.ordered
+    }
+
+    /// The row of a resource.
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Row>> {
+        let wanted = (plural, group, version);
+        let at = self.sorted.binary_search_by(|index| name(&self.ordered[*index]).cmp(&wanted)).ok()?;
+        Some(&self.ordered[self.sorted[at]])
+    }
+
+    /// Whether anything is served under a group and version.
+    pub fn serves(&self, group: &str, version: &str) -> bool {
+        self.ordered.iter().any(|row| row.facts.gvk.group == group && row.facts.gvk.version == version)
+    }
+}
+
+fn name(row: &Row) -> (&str, &str, &str) {
+    let facts = &row.facts;
+    (&facts.plural, &facts.gvk.group, &facts.gvk.version)
+}
+
+/// What the keys of a resource begin with: upstream's prefix in etcd.
+pub fn prefix(facts: &Resource) -> String {
+    format!("/registry/{}/", facts.storage)
+}

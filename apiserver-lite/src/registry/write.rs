@@ -1,0 +1,390 @@
+//! The one way in which objects get into the store: create, and the loop that
+//! updates.
+//!
+//! Read [`Registry::create`] and [`Registry::update`]; each is the order of
+//! effects that upstream has. The loop starts anew from what is there when
+//! another write came first, unless the client pinned a resourceVersion.
+
+use std::sync::Arc;
+
+use coracle_api::{FieldError, Object, field::FieldPath};
+use coracle_store::{Record, StoreError, Write as Commit};
+use jiff::Timestamp;
+
+use super::{Registry, Target, change::Change, metadata, options::WriteOptions, read::internal};
+use crate::{
+    admission::{self, Attributes, Operation},
+    apply::{self, Writer},
+    authn::User,
+    codec,
+    error::{ApiError, Subject},
+    resources::{Part, Write, meta},
+    schema::canonical,
+};
+
+// A change that loses this many races in a row is told so.
+const TRIES: usize = 16;
+// How often a generated name is tried anew when it is taken.
+const NAMES: usize = 8;
+
+/// Who writes and how: what every kind of write is given.
+pub struct Author<'a> {
+    /// The user.
+    pub user: &'a User,
+    /// The options.
+    pub options: &'a WriteOptions,
+    /// The field manager.
+    pub manager: &'a str,
+    /// Warnings for the client are added here.
+    pub warnings: Vec<String>,
+}
+
+/// What came of a write.
+pub enum Written {
+    /// The object as it is stored now.
+    Stored {
+        /// Its record.
+        record: Arc<Record>,
+        /// Whether it is new.
+        created: bool,
+    },
+    /// The last state of an object that the write deleted (its last finalizer
+    /// went).
+    Deleted(Arc<Record>),
+    /// What a dry run would have stored.
+    Dry {
+        /// The object.
+        object: Object,
+        /// Whether it would be new.
+        created: bool,
+    },
+}
+
+impl Registry {
+    /// Creates an object. `object` is decoded and has its defaults.
+    ///
+    /// # Errors
+    /// What admission, validation and the store refuse.
+    pub async fn create(&self, target: &Target, object: Object, author: &mut Author<'_>) -> Result<Written, ApiError> {
+        let mut object = object;
+        let facts = &target.row.facts;
+        let now = self.config.clock.now();
+        metadata::fill(&mut object, now);
+        if !object.resource_version().is_empty() {
+            return Err(ApiError::plain(500, "resourceVersion should not be set on objects to be created"));
+        }
+        self.dedup_owners(&mut object, author, false);
+        self.manage(target, Part::Whole, None, &mut object, author, now);
+        let generated = object.name().is_empty() && !object.meta_str("generateName").is_empty();
+        let mut tries = if generated { NAMES } else { 1 };
+        loop {
+            let mut new = object.clone();
+            if generated {
+                let name = metadata::generate_name(object.meta_str("generateName"));
+                new.set_meta("name", Some(name.into()));
+            }
+            let target = target.named(new.name());
+            self.admit_new(&target, &mut new, author, now).await?;
+            if author.options.dry_run {
+                return self.dry_create(&target, new).await;
+            }
+            let value = codec::json::encode(&new);
+            let ttl = target.row.strategy.ttl(&new);
+            match self.store.commit(Commit::Create { key: target.key().into(), value, ttl }).await {
+                Ok(record) => {
+                    target.row.strategy.committed(&new, None);
+                    return Ok(Written::Stored { record, created: true });
+                }
+                Err(StoreError::Exists(_)) if generated && tries > 1 => tries -= 1,
+                Err(StoreError::Exists(record)) => return Err(exists(&target, &record, generated)),
+                Err(error) => return Err(internal(error)),
+            }
+            let _ = facts;
+        }
+    }
+
+    // Everything between decoding and the store, for a new object.
+    async fn admit_new(
+        &self,
+        target: &Target,
+        new: &mut Object,
+        author: &mut Author<'_>,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let facts = &target.row.facts;
+        let strategy = &target.row.strategy;
+        let attributes = self.attributes(target, Part::Whole, Operation::Create, author);
+        admission::mutate(&attributes, new, None).await?;
+        self.dedup_owners(new, author, true);
+        let write = Write { part: Part::Whole, now, user: &author.user.name };
+        strategy.prepare(&write, new, None);
+        strategy.begin(self, new, None, author.options.dry_run).await?;
+        let mut errors = meta::validate(new, facts.namespaced, |name, prefix| strategy.name(name, prefix));
+        errors.extend(strategy.validate(&write, new, None));
+        if !errors.is_empty() {
+            return Err(ApiError::Invalid { subject: Subject::kind_of(facts, new.name()), errors });
+        }
+        author.warnings.extend(strategy.warnings(&write, new, None));
+        canonical::canonicalize(new, &facts.schema);
+        let attributes = self.attributes(target, Part::Whole, Operation::Create, author);
+        admission::validate(&attributes, Some(new), None).await
+    }
+
+    async fn dry_create(&self, target: &Target, object: Object) -> Result<Written, ApiError> {
+        match self.store.get(&target.key()).await.map_err(internal)? {
+            Some(record) => Err(exists(target, &record, false)),
+            None => Ok(Written::Dry { object, created: true }),
+        }
+    }
+
+    /// Changes an object, or creates it where the kind lets updates do so.
+    ///
+    /// # Errors
+    /// 404, 409, and what patches, admission, validation and the store refuse.
+    pub async fn update(
+        &self,
+        target: &Target,
+        part: Part<'_>,
+        change: &Change,
+        author: &mut Author<'_>,
+    ) -> Result<Written, ApiError> {
+        let mut found = self.store.get(&target.key()).await.map_err(internal)?;
+        for _ in 0..TRIES {
+            let Some(record) = found else { return self.update_absent(target, change, author).await };
+            let old = codec::json::parse_stored(&record.bytes);
+            let warned = author.warnings.len();
+            let now = self.config.clock.now();
+            let changed = change.onto(&target.row.facts, &old)?;
+            author.warnings.extend(changed.warnings);
+            let mut new = changed.object;
+            if matches!(change, Change::Patch(_)) {
+                target.row.strategy.default(&mut new);
+            }
+            let pinned = self.pin(target, &mut new, &old)?;
+            self.admit_changed(target, part, &mut new, &old, author, now).await?;
+            match self.store_changed(target, new, &old, &record, author.options.dry_run).await? {
+                Stored::Done(written) => return Ok(written),
+                Stored::Raced(_) if pinned => return Err(ApiError::stale(Subject::of(&target.row.facts, &target.name))),
+                Stored::Raced(actual) => found = actual,
+            }
+            author.warnings.truncate(warned);
+        }
+        Err(ApiError::stale(Subject::of(&target.row.facts, &target.name)))
+    }
+
+    async fn update_absent(
+        &self,
+        target: &Target,
+        change: &Change,
+        author: &mut Author<'_>,
+    ) -> Result<Written, ApiError> {
+        let facts = &target.row.facts;
+        match change {
+            Change::Replace(object) if target.row.strategy.creates_on_update() => {
+                let mut object = object.clone();
+                object.set_meta("resourceVersion", None);
+                self.create(target, object, author).await
+            }
+            _ => Err(ApiError::NotFound(Subject::of(facts, &target.name))),
+        }
+    }
+
+    // Whether the client insists on a resourceVersion. It must be the current
+    // one then.
+    fn pin(&self, target: &Target, new: &mut Object, old: &Object) -> Result<bool, ApiError> {
+        let facts = &target.row.facts;
+        let subject = Subject::of(facts, &target.name);
+        let (asked, current) = (new.resource_version().to_owned(), old.resource_version());
+        let uid = new.uid();
+        if !uid.is_empty() && uid != old.uid() {
+            let reason = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid());
+            return Err(ApiError::Conflict { subject, reason });
+        }
+        if asked.is_empty() || asked == "0" {
+            if !target.row.strategy.updates_unconditionally() {
+                let path = FieldPath::new("metadata.resourceVersion");
+                let errors = vec![FieldError::invalid(&path, 0, "must be specified for an update")];
+                return Err(ApiError::Invalid { subject, errors });
+            }
+            new.set_meta("resourceVersion", Some(current.into()));
+            return Ok(false);
+        }
+        match asked.parse::<u64>() {
+            Err(_) => {
+                let path = FieldPath::new("metadata.resourceVersion");
+                let text = format!("strconv.ParseUint: parsing {asked:?}: invalid syntax");
+                Err(ApiError::Invalid { subject, errors: vec![FieldError::invalid(&path, asked, text)] })
+            }
+            Ok(_) if asked != current => Err(ApiError::stale(subject)),
+            Ok(_) => Ok(true),
+        }
+    }
+
+    // Everything between the change and the store, for an object that is there.
+    async fn admit_changed(
+        &self,
+        target: &Target,
+        part: Part<'_>,
+        new: &mut Object,
+        old: &Object,
+        author: &mut Author<'_>,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let facts = &target.row.facts;
+        let strategy = &target.row.strategy;
+        self.dedup_owners(new, author, false);
+        self.manage(target, part, Some(old), new, author, now);
+        let attributes = self.attributes(target, part, Operation::Update, author);
+        admission::mutate(&attributes, new, Some(old)).await?;
+        self.dedup_owners(new, author, true);
+        let generation = old.meta("generation").cloned();
+        new.set_meta("generation", generation);
+        let write = Write { part, now, user: &author.user.name };
+        strategy.prepare(&write, new, Some(old));
+        keep_system_fields(new, old);
+        strategy.begin(self, new, Some(old), author.options.dry_run).await?;
+        let mut errors = meta::validate_update(new, old);
+        errors.extend(strategy.validate(&write, new, Some(old)));
+        if !errors.is_empty() {
+            return Err(ApiError::Invalid { subject: Subject::kind_of(facts, &target.name), errors });
+        }
+        author.warnings.extend(strategy.warnings(&write, new, Some(old)));
+        canonical::canonicalize(new, &facts.schema);
+        apply::keep_times(new, old);
+        let attributes = self.attributes(target, part, Operation::Update, author);
+        admission::validate(&attributes, Some(new), Some(old)).await
+    }
+
+    // Stores a changed object, or finds that nothing changed, or that its last
+    // finalizer is gone.
+    async fn store_changed(
+        &self,
+        target: &Target,
+        new: Object,
+        old: &Object,
+        record: &Arc<Record>,
+        dry_run: bool,
+    ) -> Result<Stored, ApiError> {
+        let strategy = &target.row.strategy;
+        if dry_run {
+            return Ok(Stored::Done(Written::Dry { object: new, created: false }));
+        }
+        let value = codec::json::encode(&new);
+        let expected = record.revision;
+        let key = record.key.clone();
+        if deletes(&new, old) && strategy.may_go(&new) {
+            return match self.store.commit(Commit::Delete { key, expected }).await {
+                Ok(_) => {
+                    strategy.committed(&new, Some(old));
+                    strategy.removed(&new);
+                    // The client sees the state that it made, as upstream has it.
+                    let last = Record::new(record.key.clone(), record.created, expected, &value);
+                    Ok(Stored::Done(Written::Deleted(Arc::new(last))))
+                }
+                Err(StoreError::RevisionMismatch { actual, .. }) => Ok(Stored::Raced(actual)),
+                Err(error) => Err(internal(error)),
+            };
+        }
+        if record.holds(&value) {
+            return Ok(Stored::Done(Written::Stored { record: record.clone(), created: false }));
+        }
+        let ttl = strategy.ttl(&new);
+        match self.store.commit(Commit::Update { key, expected, value, ttl }).await {
+            Ok(record) => {
+                strategy.committed(&new, Some(old));
+                Ok(Stored::Done(Written::Stored { record, created: false }))
+            }
+            Err(StoreError::RevisionMismatch { actual, .. }) => Ok(Stored::Raced(actual)),
+            Err(error) => Err(internal(error)),
+        }
+    }
+
+    fn manage(
+        &self,
+        target: &Target,
+        part: Part<'_>,
+        old: Option<&Object>,
+        new: &mut Object,
+        author: &Author<'_>,
+        now: Timestamp,
+    ) {
+        let subresource = match part {
+            Part::Whole => "",
+            Part::Status => "status",
+            Part::Other(name) => name,
+        };
+        let writer = Writer { manager: author.manager, subresource, now };
+        apply::updated(&target.row.facts, old, new, &writer);
+    }
+
+    fn attributes<'a>(
+        &'a self,
+        target: &'a Target,
+        part: Part<'a>,
+        operation: Operation,
+        author: &Author<'a>,
+    ) -> Attributes<'a> {
+        Attributes { registry: self, target, part, operation, user: author.user, dry_run: author.options.dry_run }
+    }
+
+    fn dedup_owners(&self, object: &mut Object, author: &mut Author<'_>, admitted: bool) {
+        let twice = metadata::dedup_owners(object);
+        if twice.is_empty() {
+            return;
+        }
+        let when = if admitted { " after mutating admission happens" } else { "" };
+        author.warnings.push(format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in \
+             1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) \
+             observed: {}",
+            twice.join(", ")
+        ));
+    }
+}
+
+enum Stored {
+    Done(Written),
+    Raced(Option<Arc<Record>>),
+}
+
+// What an update may not change, whatever it says.
+fn keep_system_fields(new: &mut Object, old: &Object) {
+    let mut keep = |field: &str, always: bool| {
+        if let Some(value) = old.meta(field) {
+            if always || new.meta(field).is_none() {
+                new.set_meta(field, Some(value.clone()));
+            }
+        }
+    };
+    keep("uid", false);
+    keep("creationTimestamp", true);
+    keep("deletionTimestamp", true);
+    keep("deletionGracePeriodSeconds", false);
+}
+
+// Whether an update completes a deletion: its last finalizer is gone and no
+// grace is left.
+fn deletes(new: &Object, old: &Object) -> bool {
+    let grace = old.meta("deletionGracePeriodSeconds").and_then(serde_json::Value::as_i64).unwrap_or(0);
+    new.finalizers().next().is_none() && old.deleting() && grace == 0
+}
+
+fn exists(target: &Target, record: &Record, generated: bool) -> ApiError {
+    let subject = Subject::of(&target.row.facts, &target.name);
+    let error = ApiError::AlreadyExists(subject);
+    let deleting = codec::json::parse_stored(&record.bytes).deleting();
+    if !generated && !deleting {
+        return error;
+    }
+    let mut status = error.status();
+    if generated {
+        status.message.push_str(", the server was not able to generate a unique name for the object");
+        if let Some(details) = &mut status.details {
+            details.retry_after_seconds = 1;
+        }
+    }
+    if deleting {
+        status.message = format!("object is being deleted: {}", status.message);
+    }
+    ApiError::Status(Box::new(status))
+}

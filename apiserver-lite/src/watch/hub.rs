@@ -1,0 +1,95 @@
+//! The histories of all resources, fed by the store.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use coracle_store::{Event, Revision, Sink};
+use parking_lot::RwLock;
+use tokio_util::sync::CancellationToken;
+
+use super::history::Feed;
+
+/// One [`Feed`] a resource, by the prefix of its keys.
+pub struct Hub {
+    feeds: RwLock<BTreeMap<String, Arc<Feed>>>,
+    revision: AtomicU64,
+    limit: usize,
+    closing: CancellationToken,
+}
+
+impl Hub {
+    /// A hub with no feeds, which keep `limit` events each.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            feeds: RwLock::default(),
+            revision: AtomicU64::new(0),
+            limit,
+            closing: CancellationToken::new(),
+        }
+    }
+
+    /// The feed of a key prefix (with its closing slash), made when missing:
+    /// it then starts with the next event.
+    pub fn feed(&self, prefix: &str) -> Arc<Feed> {
+        if let Some(feed) = self.feeds.read().get(prefix) {
+            return feed.clone();
+        }
+        let mut feeds = self.feeds.write();
+        let made = || Arc::new(Feed::new(self.limit, self.revision()));
+        feeds.entry(prefix.to_owned()).or_insert_with(made).clone()
+    }
+
+    /// The newest revision of which all events are in the feeds.
+    pub fn revision(&self) -> Revision {
+        Revision(self.revision.load(Ordering::Acquire))
+    }
+
+    /// Tells every feed that nothing before `oldest` is to be had.
+    pub fn starts_at(&self, oldest: Revision, newest: Revision) {
+        for feed in self.feeds.read().values() {
+            feed.forget(oldest);
+        }
+        self.revision.fetch_max(newest.0, Ordering::AcqRel);
+    }
+
+    /// Ends all watches, and lets no new one wait.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// Done when the hub closes.
+    pub fn closing(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+}
+
+impl Sink for Hub {
+    fn publish(&self, events: &[Arc<Event>]) {
+        let feeds = self.feeds.read();
+        let mut touched: Vec<&Arc<Feed>> = Vec::new();
+        for event in events {
+            let below = (Bound::Unbounded, Bound::Included(&**event.key()));
+            let found = feeds.range::<str, _>(below).next_back();
+            let Some((_, feed)) = found.filter(|(prefix, _)| event.key().starts_with(prefix.as_str())) else {
+                continue;
+            };
+            feed.append(event.clone());
+            if !touched.iter().any(|it| Arc::ptr_eq(it, feed)) {
+                touched.push(feed);
+            }
+        }
+        // Publish the revision before waking: a bookmark may then name it.
+        if let Some(last) = events.last() {
+            self.revision.fetch_max(last.revision.0, Ordering::AcqRel);
+        }
+        for feed in touched {
+            feed.wake();
+        }
+    }
+}
