@@ -179,6 +179,11 @@ impl ApiError {
         }
     }
 
+    /// An error that has no reason, as upstream gives those of its store.
+    pub fn plain(code: u16, message: &str) -> Self {
+        Self::Status(Box::new(Status::failure(code, "", message.to_owned(), None)))
+    }
+
     /// The Status that answers the request.
     pub fn status(&self) -> Status {
         let (code, reason) = self.code();

@@ -63,6 +63,18 @@ impl Record {
         }
     }
 
+    /// Whether the record's bytes are `value`, their revision aside.
+    pub fn holds(&self, value: &Value) -> bool {
+        match (self.hole, value.hole) {
+            (None, None) => self.bytes == value.bytes,
+            (Some(mine), Some(other)) if mine == other => {
+                let (start, end) = (mine as usize, mine as usize + digits(self.revision));
+                self.bytes[..start] == value.bytes[..start] && self.bytes[end..] == value.bytes[start..]
+            }
+            _ => false,
+        }
+    }
+
     /// What the record's reader keeps beside the bytes (an index, other
     /// encodings), made at the first call. It lives as long as the record.
     pub fn view<T: Any + Send + Sync>(&self, make: impl FnOnce(&Self) -> T) -> Arc<T> {

@@ -16,3 +16,7 @@ pub struct Writer<'a> {
 /// Updates `metadata.managedFields` of `new` after a create, update or patch
 /// (not an apply) by `writer`.
 pub fn updated(_resource: &Resource, _old: Option<&Object>, _new: &mut Object, _writer: &Writer<'_>) {}
+
+/// Keeps the times of entries of `old` that differ in nothing else, so that an
+/// update that changes nothing writes nothing.
+pub fn keep_times(_new: &mut Object, _old: &Object) {}

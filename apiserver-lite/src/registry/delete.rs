@@ -109,8 +109,7 @@ impl Registry {
         let (then_remove, write) = match decision {
             Decision::Wait => return Ok(Done::Finished(Deleted::Marked(record.clone()))),
             Decision::Remove => (false, Commit::Delete { key, expected }),
-            Decision::Mark(object) | Decision::MarkAndRemove(object) if !changed(record, &object) => {
-                let _ = object;
+            Decision::Mark(object) if !changed(record, &object) => {
                 return Ok(Done::Finished(Deleted::Marked(record.clone())));
             }
             Decision::Mark(object) => (false, update(record, &object)),
@@ -208,6 +207,9 @@ fn check_preconditions(target: &Target, options: &DeleteOptions, object: &Object
 
 /// What a deletion does to `object` now.
 pub fn decide(strategy: &dyn Strategy, object: &Object, options: &DeleteOptions, now: Timestamp) -> Decision {
+    if let Some(decision) = strategy.deletion(object, options, now) {
+        return decision;
+    }
     // A negative grace counts as one second.
     let asked = options.grace_period_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
     let mut new = object.clone();
@@ -222,7 +224,7 @@ pub fn decide(strategy: &dyn Strategy, object: &Object, options: &DeleteOptions,
     match graceful {
         Some(seconds) if pending || seconds > 0 => Decision::Mark(new),
         Some(_) => Decision::MarkAndRemove(new),
-        None if pending || !strategy.may_go(object) => Decision::Mark(mark(new, now)),
+        None if pending => Decision::Mark(mark(new, now)),
         None => Decision::Remove,
     }
 }

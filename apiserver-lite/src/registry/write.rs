@@ -67,7 +67,6 @@ impl Registry {
     /// What admission, validation and the store refuse.
     pub async fn create(&self, target: &Target, object: Object, author: &mut Author<'_>) -> Result<Written, ApiError> {
         let mut object = object;
-        let facts = &target.row.facts;
         let now = self.config.clock.now();
         metadata::fill(&mut object, now);
         if !object.resource_version().is_empty() {
@@ -84,22 +83,28 @@ impl Registry {
                 new.set_meta("name", Some(name.into()));
             }
             let target = target.named(new.name());
-            self.admit_new(&target, &mut new, author, now).await?;
+            if let Err(error) = self.admit_new(&target, &mut new, author, now).await {
+                target.row.strategy.finish(&new, None, false);
+                return Err(error);
+            }
             if author.options.dry_run {
                 return self.dry_create(&target, new).await;
             }
             let value = codec::json::encode(&new);
             let ttl = target.row.strategy.ttl(&new);
-            match self.store.commit(Commit::Create { key: target.key().into(), value, ttl }).await {
+            let committed = self.store.commit(Commit::Create { key: target.key().into(), value, ttl }).await;
+            if committed.is_err() {
+                target.row.strategy.finish(&new, None, false);
+            }
+            match committed {
                 Ok(record) => {
-                    target.row.strategy.committed(&new, None);
+                    target.row.strategy.finish(&new, None, true);
                     return Ok(Written::Stored { record, created: true });
                 }
                 Err(StoreError::Exists(_)) if generated && tries > 1 => tries -= 1,
                 Err(StoreError::Exists(record)) => return Err(exists(&target, &record, generated)),
                 Err(error) => return Err(internal(error)),
             }
-            let _ = facts;
         }
     }
 
@@ -116,9 +121,9 @@ impl Registry {
         let attributes = self.attributes(target, Part::Whole, Operation::Create, author);
         admission::mutate(&attributes, new, None).await?;
         self.dedup_owners(new, author, true);
-        let write = Write { part: Part::Whole, now, user: &author.user.name };
+        let write = Write { part: Part::Whole, now, user: &author.user.name, dry_run: author.options.dry_run };
         strategy.prepare(&write, new, None);
-        strategy.begin(self, new, None, author.options.dry_run).await?;
+        strategy.begin(self, &write, new, None).await?;
         let mut errors = meta::validate(new, facts.namespaced, |name, prefix| strategy.name(name, prefix));
         errors.extend(strategy.validate(&write, new, None));
         if !errors.is_empty() {
@@ -161,7 +166,10 @@ impl Registry {
                 target.row.strategy.default(&mut new);
             }
             let pinned = self.pin(target, &mut new, &old)?;
-            self.admit_changed(target, part, &mut new, &old, author, now).await?;
+            if let Err(error) = self.admit_changed(target, part, &mut new, &old, author, now).await {
+                target.row.strategy.finish(&new, Some(&old), false);
+                return Err(error);
+            }
             match self.store_changed(target, new, &old, &record, author.options.dry_run).await? {
                 Stored::Done(written) => return Ok(written),
                 Stored::Raced(_) if pinned => return Err(ApiError::stale(Subject::of(&target.row.facts, &target.name))),
@@ -239,10 +247,10 @@ impl Registry {
         self.dedup_owners(new, author, true);
         let generation = old.meta("generation").cloned();
         new.set_meta("generation", generation);
-        let write = Write { part, now, user: &author.user.name };
+        let write = Write { part, now, user: &author.user.name, dry_run: author.options.dry_run };
         strategy.prepare(&write, new, Some(old));
         keep_system_fields(new, old);
-        strategy.begin(self, new, Some(old), author.options.dry_run).await?;
+        strategy.begin(self, &write, new, Some(old)).await?;
         let mut errors = meta::validate_update(new, old);
         errors.extend(strategy.validate(&write, new, Some(old)));
         if !errors.is_empty() {
@@ -272,28 +280,26 @@ impl Registry {
         let value = codec::json::encode(&new);
         let expected = record.revision;
         let key = record.key.clone();
-        if deletes(&new, old) && strategy.may_go(&new) {
-            return match self.store.commit(Commit::Delete { key, expected }).await {
-                Ok(_) => {
-                    strategy.committed(&new, Some(old));
-                    strategy.removed(&new);
-                    // The client sees the state that it made, as upstream has it.
-                    let last = Record::new(record.key.clone(), record.created, expected, &value);
-                    Ok(Stored::Done(Written::Deleted(Arc::new(last))))
-                }
-                Err(StoreError::RevisionMismatch { actual, .. }) => Ok(Stored::Raced(actual)),
-                Err(error) => Err(internal(error)),
-            };
-        }
-        if record.holds(&value) {
+        let deletes = deletes(&new, old) && strategy.may_go(&new);
+        if !deletes && record.holds(&value) {
+            strategy.finish(&new, Some(old), false);
             return Ok(Stored::Done(Written::Stored { record: record.clone(), created: false }));
         }
-        let ttl = strategy.ttl(&new);
-        match self.store.commit(Commit::Update { key, expected, value, ttl }).await {
-            Ok(record) => {
-                strategy.committed(&new, Some(old));
-                Ok(Stored::Done(Written::Stored { record, created: false }))
+        let write = if deletes {
+            Commit::Delete { key, expected }
+        } else {
+            Commit::Update { key, expected, value: value.clone(), ttl: strategy.ttl(&new) }
+        };
+        let committed = self.store.commit(write).await;
+        strategy.finish(&new, Some(old), committed.is_ok());
+        match committed {
+            Ok(_) if deletes => {
+                strategy.removed(&new);
+                // The client sees the state that it made, as upstream has it.
+                let last = Record::new(record.key.clone(), record.created, expected, &value);
+                Ok(Stored::Done(Written::Deleted(Arc::new(last))))
             }
+            Ok(record) => Ok(Stored::Done(Written::Stored { record, created: false })),
             Err(StoreError::RevisionMismatch { actual, .. }) => Ok(Stored::Raced(actual)),
             Err(error) => Err(internal(error)),
         }

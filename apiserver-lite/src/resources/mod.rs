@@ -7,11 +7,17 @@ pub mod age;
 pub mod meta;
 pub mod rules;
 
-use std::{borrow::Cow, ops::RangeInclusive, sync::Arc};
+use std::{borrow::Cow, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use coracle_api::{FieldError, Object, Resource, facts, schema::Ref};
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::Value;
+
+use crate::{
+    error::ApiError,
+    registry::{Registry, delete::Decision, options::DeleteOptions},
+};
 
 /// One kind as the server serves it.
 #[derive(Clone)]
@@ -104,6 +110,8 @@ pub struct Write<'a> {
     /// The version that the client speaks, `v1`, `autoscaling/v1`: some rules
     /// differ by it.
     pub api_version: &'a str,
+    /// Whether nothing will be stored.
+    pub dry_run: bool,
 }
 
 /// What differs by kind. Every method has the default that most kinds use.
@@ -173,11 +181,69 @@ pub trait Strategy: Send + Sync + 'static {
     /// Brings an object of the stored version into the form of `api_version`.
     fn from_storage(&self, _object: &mut Object, _api_version: &str) {}
 
-    /// Seconds of grace for a deletion that asks for `asked`. `None` deletes at
-    /// once; `Some` marks the object and leaves it to its owner (pods).
-    fn grace(&self, _object: &Object, _asked: Option<i64>) -> Option<i64> {
+    /// Whether objects of the kind are deleted with grace (pods).
+    fn graceful(&self) -> bool {
+        false
+    }
+
+    /// Seconds of grace for a first deletion that asks for `asked`, where the
+    /// kind is [graceful](Self::graceful). `None` deletes at once; `Some(0)` is
+    /// marked, then deleted; more leaves it to its owner.
+    fn grace(&self, _object: &Object, asked: Option<i64>) -> Option<i64> {
+        asked
+    }
+
+    /// What a deletion does, where that is not the general way (namespaces).
+    fn deletion(&self, _object: &Object, _options: &DeleteOptions, _now: Timestamp) -> Option<Decision> {
         None
     }
+
+    /// Whether an object that is being deleted and has no finalizers left may
+    /// go (namespaces hold on to `spec.finalizers`).
+    fn may_go(&self, _object: &Object) -> bool {
+        true
+    }
+
+    /// Whether a deletion answers with the object and not with a Status.
+    fn returns_deleted(&self) -> bool {
+        false
+    }
+
+    /// Whether the garbage collector's finalizers are set on the kind (events
+    /// are not collected).
+    fn is_collected(&self) -> bool {
+        true
+    }
+
+    /// Whether dependents are orphaned when a deletion does not say (old kinds).
+    fn orphans_by_default(&self) -> bool {
+        false
+    }
+
+    /// How long the store keeps the object (events).
+    fn ttl(&self, _object: &Object) -> Option<Duration> {
+        None
+    }
+
+    /// Looks other objects up, or takes what the object needs (cluster IPs,
+    /// node ports), between `prepare` and `validate`. [`Strategy::finish`]
+    /// follows whatever comes of the write.
+    fn begin<'a>(
+        &'a self,
+        _registry: &'a Registry,
+        _write: &'a Write<'a>,
+        _new: &'a mut Object,
+        _old: Option<&'a Object>,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Gives back what [`Strategy::begin`] took for a write that was not
+    /// `stored`, or what the object no longer has after one that was.
+    fn finish(&self, _new: &Object, _old: Option<&Object>, _stored: bool) {}
+
+    /// Gives back what a deleted object had.
+    fn removed(&self, _object: &Object) {}
 }
 
 /// [`Strategy::prepare`] for kinds that count no generation: keeps the status

@@ -27,3 +27,15 @@ pub enum DecodeError {
 pub fn json(_body: &[u8], _gvk: &GroupVersionKind, _schema: &Struct) -> Result<Decoded, DecodeError> {
     Err(DecodeError::Malformed("not built yet".to_owned()))
 }
+
+/// As [`json`], for a tree: what a patch made.
+///
+/// # Errors
+/// As [`json`].
+pub fn value(
+    _value: serde_json::Value,
+    _gvk: &GroupVersionKind,
+    _schema: &Struct,
+) -> Result<Decoded, DecodeError> {
+    Err(DecodeError::Malformed("not built yet".to_owned()))
+}

@@ -1,0 +1,97 @@
+//! JSON as objects are stored and sent.
+//!
+//! A stored object begins with its apiVersion and kind, so that an item of a
+//! list, which has neither, is a cut of the same bytes; its resourceVersion is
+//! a hole that the store fills.
+
+use bytes::Bytes;
+use coracle_api::Object;
+use coracle_store::Value as Stored;
+use serde_json::Value;
+
+/// The bytes to store for `object`, with the hole for its revision.
+pub fn encode(object: &Object) -> Stored {
+    let mut out = Vec::with_capacity(1024);
+    let mut hole = None;
+    out.extend_from_slice(b"{\"apiVersion\":");
+    write(&mut out, &object.0.get("apiVersion").cloned().unwrap_or_default());
+    out.extend_from_slice(b",\"kind\":");
+    write(&mut out, &object.0.get("kind").cloned().unwrap_or_default());
+    if let Some(metadata) = object.metadata() {
+        out.extend_from_slice(b",\"metadata\":{");
+        let mut wrote = false;
+        let mut field = |out: &mut Vec<u8>, name: &str, value: Option<&Value>| {
+            if std::mem::replace(&mut wrote, true) {
+                out.push(b',');
+            }
+            write(out, name);
+            out.push(b':');
+            match value {
+                Some(value) => write(out, value),
+                None => {
+                    hole = u32::try_from(out.len() + 1).ok();
+                    out.extend_from_slice(b"\"\"");
+                }
+            }
+        };
+        let mut pending = true;
+        for (name, value) in metadata {
+            if pending && name.as_str() >= "resourceVersion" {
+                field(&mut out, "resourceVersion", None);
+                pending = false;
+            }
+            if name != "resourceVersion" {
+                field(&mut out, name, Some(value));
+            }
+        }
+        if pending {
+            field(&mut out, "resourceVersion", None);
+        }
+        out.push(b'}');
+    }
+    for (name, value) in &object.0 {
+        if matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
+            continue;
+        }
+        out.push(b',');
+        write(&mut out, name);
+        out.push(b':');
+        write(&mut out, value);
+    }
+    out.push(b'}');
+    Stored { bytes: Bytes::from(out), hole }
+}
+
+/// The bytes of an object that is not stored: a dry run's.
+pub fn plain(object: &Object) -> Bytes {
+    let mut out = Vec::with_capacity(1024);
+    write(&mut out, &object.0);
+    Bytes::from(out)
+}
+
+fn write(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
+    // Writing a JSON tree into memory has no way to fail.
+    let _ = serde_json::to_writer(out, value);
+}
+
+/// Reads stored bytes back. Bytes that are no object give an empty one.
+pub fn parse_stored(bytes: &[u8]) -> Object {
+    serde_json::from_slice(bytes).map(Object).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use coracle_store::{Record, Revision};
+
+    use super::*;
+
+    #[test]
+    fn the_store_fills_the_revision_in() {
+        let text = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","resourceVersion":"3","uid":"u"},"data":{"k":"v"}}"#;
+        let object = parse_stored(text.as_bytes());
+        let record = Record::new(Arc::from("k"), Revision(1), Revision(42), &encode(&object));
+        assert_eq!(record.bytes, text.replace("\"3\"", "\"42\""));
+    }
+}
