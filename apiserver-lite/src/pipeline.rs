@@ -1,1 +1,70 @@
-//! pipeline
+//! The whole way of a request, top-down.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http::{HeaderValue, Request, Response, header};
+
+use crate::{
+    authn::{self, Peer},
+    authz,
+    body::Body,
+    error::ApiError,
+    handlers::{self, Call},
+    health,
+    ApiServer,
+    request::RequestInfo,
+};
+
+/// Answers a request: parse, authenticate, authorize, dispatch. Never panics:
+/// a handler that does answers 500.
+pub async fn handle<B>(server: Arc<ApiServer>, peer: Peer, request: Request<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::fmt::Display,
+{
+    let answer = AssertUnwindSafe(answer(&server, &peer, request)).catch_unwind().await;
+    let mut response = answer.unwrap_or_else(|_| {
+        tracing::error!("a handler panicked");
+        let text = "This request caused apiserver to panic. Look in the logs for details.";
+        handlers::answer::status(&ApiError::plain(500, text).status())
+    });
+    let headers = response.headers_mut();
+    headers.insert("audit-id", audit_id());
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+async fn answer<B>(server: &Arc<ApiServer>, peer: &Peer, request: Request<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::fmt::Display,
+{
+    let (head, body) = request.into_parts();
+    let info = RequestInfo::parse(&head.method, head.uri.path(), head.uri.query());
+    let authorization = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some(user) = authn::identify(peer, authorization) else {
+        return handlers::answer::error(&ApiError::Unauthorized, &head.headers);
+    };
+    if let Err(error) = authz::allow(&user, &info) {
+        return handlers::answer::error(&error, &head.headers);
+    }
+    if !info.is_resource {
+        if let Some(response) = health::answer(server, &info) {
+            return response;
+        }
+        return handlers::documents::answer(server, &info, &head);
+    }
+    let call = Call { server, info: &info, user: &user, head: &head };
+    match handlers::dispatch(&call, body).await {
+        Ok(response) => response,
+        Err(error) => handlers::answer::error(&error, &head.headers),
+    }
+}
+
+fn audit_id() -> HeaderValue {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id = uuid::Uuid::new_v4().as_hyphenated().encode_lower(&mut text).len();
+    HeaderValue::from_bytes(&text[..id]).unwrap_or(HeaderValue::from_static(""))
+}

@@ -1,1 +1,159 @@
-//! server
+//! Connections: TLS, HTTP/1.1 and HTTP/2, and their orderly end.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    authn::{Peer, certificate::Verifier},
+    ApiServer,
+    pipeline,
+};
+
+// A peer that connects and says nothing holds a socket for this long at most.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const HEADERS: Duration = Duration::from_secs(30);
+// What connections have left to end in once the server stops.
+const DRAIN: Duration = Duration::from_millis(500);
+// Large frames and buffers: a long list then costs few system calls.
+const FRAME: u32 = 1 << 20;
+const STREAMS: u32 = 250;
+
+/// What TLS needs.
+pub struct Tls {
+    /// The server's certificate and those between it and the authority.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The server's key.
+    pub key: PrivateKeyDer<'static>,
+    /// The authorities whose client certificates are trusted.
+    pub client_authorities: Vec<CertificateDer<'static>>,
+}
+
+/// A listening server.
+pub struct Listener {
+    socket: TcpListener,
+    acceptor: TlsAcceptor,
+    verifier: Arc<Verifier>,
+}
+
+impl Listener {
+    /// Listens at `address`.
+    ///
+    /// # Errors
+    /// When the address is taken or the certificates are no use.
+    pub async fn bind(address: SocketAddr, tls: Tls) -> io::Result<Self> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        for authority in tls.client_authorities {
+            roots.add(authority).map_err(io::Error::other)?;
+        }
+        let verifier = Arc::new(Verifier::new(roots, provider.clone()).map_err(io::Error::other)?);
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(io::Error::other)?
+            .with_client_cert_verifier(verifier.clone())
+            .with_single_cert(tls.chain, tls.key)
+            .map_err(io::Error::other)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.max_fragment_size = None;
+        let socket = TcpListener::bind(address).await?;
+        Ok(Self { socket, acceptor: TlsAcceptor::from(Arc::new(config)), verifier })
+    }
+
+    /// The address that it listens at.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Serves until `shutdown`, then lets requests in flight finish, but no
+    /// longer than half a second. Open watches are ended first.
+    pub async fn serve(self, server: Arc<ApiServer>, shutdown: CancellationToken) {
+        let connections = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                () = shutdown.cancelled() => break,
+                accepted = self.socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let connection = Connection {
+                        acceptor: self.acceptor.clone(),
+                        verifier: self.verifier.clone(),
+                        server: server.clone(),
+                        shutdown: shutdown.clone(),
+                    };
+                    connections.spawn(connection.run(stream));
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: existing connections go on.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        drop(self.socket);
+        server.registry.hub.close();
+        connections.close();
+        let _ = tokio::time::timeout(DRAIN, connections.wait()).await;
+    }
+}
+
+struct Connection {
+    acceptor: TlsAcceptor,
+    verifier: Arc<Verifier>,
+    server: Arc<ApiServer>,
+    shutdown: CancellationToken,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream) {
+        let _ = stream.set_nodelay(true);
+        let stream = match tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => return tracing::debug!("TLS handshake took too long"),
+        };
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let peer = self.verifier.judge(chain);
+        let server = self.server;
+        let service = service_fn(move |request| {
+            let (server, peer) = (server.clone(), peer.clone());
+            async move { Ok::<_, std::convert::Infallible>(pipeline::handle(server, peer, request).await) }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_frame_size(FRAME)
+            .max_send_buf_size(FRAME as usize)
+            .max_header_list_size(1 << 16)
+            .keep_alive_interval(Some(Duration::from_secs(30)))
+            .keep_alive_timeout(Duration::from_secs(15));
+        let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        tokio::pin!(serving);
+        tokio::select! {
+            ended = serving.as_mut() => return report(ended),
+            () = self.shutdown.cancelled() => serving.as_mut().graceful_shutdown(),
+        }
+        report(serving.await);
+    }
+}
+
+fn report(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
