@@ -71,7 +71,9 @@ pub fn unescape(text: &str, plus_is_space: bool) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let escaped = (byte == b'%').then(|| Some(hex(*bytes.get(at + 1)?)? << 4 | hex(*bytes.get(at + 2)?)?)).flatten();
+        let escaped = (byte == b'%')
+            .then(|| Some(hex(*bytes.get(at + 1)?)? << 4 | hex(*bytes.get(at + 2)?)?))
+            .flatten();
         match escaped {
             Some(decoded) => {
                 out.push(decoded);
@@ -169,7 +171,9 @@ impl RequestInfo {
             self.verb = "deletecollection";
         }
         if matches!(self.verb, "list" | "watch" | "deletecollection") {
-            if let Some(name) = self.query.get("fieldSelector").and_then(|text| text.strip_prefix("metadata.name=")) {
+            if let Some(name) =
+                self.query.get("fieldSelector").and_then(|text| text.strip_prefix("metadata.name="))
+            {
                 let name = name.trim_start_matches('=');
                 if !name.is_empty() && !name.contains([',', '=']) {
                     self.name = name.to_owned();
@@ -179,7 +183,9 @@ impl RequestInfo {
     }
 
     fn watch_asked(&self) -> bool {
-        self.query.get("watch").is_some_and(|value| !matches!(value, "0" | "false" | "False" | "FALSE" | "f" | "F"))
+        self.query
+            .get("watch")
+            .is_some_and(|value| !matches!(value, "0" | "false" | "False" | "FALSE" | "f" | "F"))
     }
 }
 
@@ -203,7 +209,8 @@ mod tests {
     use super::*;
 
     fn check(method: Method, target: &str, expected: &str) {
-        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let (path, query) =
+            target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let it = RequestInfo::parse(&method, path, query);
         let shown = if it.is_resource {
             let parts = [&it.group, &it.version, &it.namespace, &it.resource, &it.name, &it.subresource];
@@ -224,7 +231,11 @@ mod tests {
         check(Method::PUT, "/api/v1/namespaces/a/pods/b/status", "update |v1|a|pods|b|status");
         check(Method::GET, "/api/v1/namespaces/a", "get |v1|a|namespaces|a|");
         check(Method::PUT, "/api/v1/namespaces/a/finalize", "update |v1|a|namespaces|a|finalize");
-        check(Method::DELETE, "/apis/apps/v1/namespaces/a/deployments", "deletecollection apps|v1|a|deployments||");
+        check(
+            Method::DELETE,
+            "/apis/apps/v1/namespaces/a/deployments",
+            "deletecollection apps|v1|a|deployments||",
+        );
         check(Method::GET, "/api/v1/pods?fieldSelector=metadata.name%3Dx", "list |v1||pods|x|");
         check(Method::GET, "/api/v1", "get /api/v1");
         check(Method::GET, "/apis", "get /apis");

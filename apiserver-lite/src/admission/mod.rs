@@ -51,7 +51,11 @@ impl Attributes<'_> {
 ///
 /// # Errors
 /// Whatever a plugin refuses the write with.
-pub async fn mutate(attributes: &Attributes<'_>, _new: &mut Object, _old: Option<&Object>) -> Result<(), ApiError> {
+pub async fn mutate(
+    attributes: &Attributes<'_>,
+    _new: &mut Object,
+    _old: Option<&Object>,
+) -> Result<(), ApiError> {
     namespace_lifecycle::admit(attributes).await
 }
 

@@ -32,7 +32,8 @@ pub async fn admit(attributes: &Attributes<'_>) -> Result<(), ApiError> {
     }
     let key = format!("/registry/namespaces/{}", target.namespace);
     let Some(record) = attributes.registry.store.get(&key).await.map_err(internal)? else {
-        let subject = Subject { group: String::new(), kind: "namespaces".to_owned(), name: target.namespace.clone() };
+        let subject =
+            Subject { group: String::new(), kind: "namespaces".to_owned(), name: target.namespace.clone() };
         return Err(ApiError::NotFound(subject));
     };
     // Terminating namespaces are few: look before decoding.

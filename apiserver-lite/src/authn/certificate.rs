@@ -26,7 +26,10 @@ impl Verifier {
     ///
     /// # Errors
     /// When there is no usable authority.
-    pub fn new(roots: rustls::RootCertStore, provider: Arc<rustls::crypto::CryptoProvider>) -> Result<Self, Error> {
+    pub fn new(
+        roots: rustls::RootCertStore,
+        provider: Arc<rustls::crypto::CryptoProvider>,
+    ) -> Result<Self, Error> {
         let trusted = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .map_err(|error| Error::General(error.to_string()))?;

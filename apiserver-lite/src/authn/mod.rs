@@ -53,7 +53,9 @@ pub fn identify(peer: &Peer, authorization: Option<&str>) -> Option<std::sync::A
     match peer {
         Peer::Known(user) => Some(user.clone()),
         // A token of a kind that nobody here issues does not make anonymous.
-        _ if authorization.is_some_and(|value| value.get(..7).is_some_and(|it| it.eq_ignore_ascii_case("bearer "))) => {
+        _ if authorization
+            .is_some_and(|value| value.get(..7).is_some_and(|it| it.eq_ignore_ascii_case("bearer "))) =>
+        {
             None
         }
         Peer::Untrusted => None,

@@ -17,7 +17,9 @@ const PUBLIC: &[&str] = &["/healthz", "/livez", "/readyz", "/version", "/version
 /// # Errors
 /// 403 in upstream's words.
 pub fn allow(user: &User, info: &RequestInfo) -> Result<(), ApiError> {
-    if user.is_in("system:masters") || (!info.is_resource && info.verb == "get" && PUBLIC.contains(&info.path.as_str())) {
+    if user.is_in("system:masters")
+        || (!info.is_resource && info.verb == "get" && PUBLIC.contains(&info.path.as_str()))
+    {
         return Ok(());
     }
     Err(refusal(user, info))
@@ -41,8 +43,10 @@ fn refusal(user: &User, info: &RequestInfo) -> ApiError {
     } else {
         format!("in the namespace {:?}", info.namespace)
     };
-    let reason =
-        format!("User {who:?} cannot {} resource {resource:?} in API group {:?} {scope}", info.verb, info.group);
+    let reason = format!(
+        "User {who:?} cannot {} resource {resource:?} in API group {:?} {scope}",
+        info.verb, info.group
+    );
     let subject = Subject { group: info.group.clone(), kind: info.resource.clone(), name: info.name.clone() };
     ApiError::Forbidden { subject, reason }
 }
@@ -64,7 +68,12 @@ mod tests {
         let anonymous = User::anonymous();
         check(&anonymous, Method::GET, "/healthz", "allowed");
         check(&anonymous, Method::GET, "/version", "allowed");
-        check(&anonymous, Method::POST, "/healthz", r#"forbidden: User "system:anonymous" cannot post path "/healthz""#);
+        check(
+            &anonymous,
+            Method::POST,
+            "/healthz",
+            r#"forbidden: User "system:anonymous" cannot post path "/healthz""#,
+        );
         check(
             &anonymous,
             Method::GET,

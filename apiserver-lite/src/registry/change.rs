@@ -78,8 +78,8 @@ impl Patch {
 
     fn decode(&self, patched: Value, facts: &Resource, current: &Object) -> Result<Changed, ApiError> {
         let subject = || Subject::kind_of(facts, current.name());
-        let decoded = decode::value(patched, &facts.gvk, &facts.schema)
-            .map_err(|error| ApiError::Invalid {
+        let decoded =
+            decode::value(patched, &facts.gvk, &facts.schema).map_err(|error| ApiError::Invalid {
                 subject: subject(),
                 errors: vec![coracle_api::FieldError::invalid(
                     &coracle_api::field::FieldPath::new("patch"),
@@ -105,7 +105,8 @@ impl Patch {
 fn refused(error: PatchError) -> ApiError {
     match error {
         PatchError::Malformed(text) => ApiError::BadRequest(text),
-        PatchError::Unprocessable(text) => ApiError::Unprocessable(text),
-        PatchError::TooLarge(text) => ApiError::PatchTooLarge(text),
+        PatchError::Unprocessable(_) => ApiError::Unprocessable(error.to_string()),
+        PatchError::TooLarge(_) => ApiError::PatchTooLarge(error.to_string()),
+        PatchError::Failed(text) => ApiError::plain(500, &text),
     }
 }

@@ -58,7 +58,12 @@ impl Registry {
     ///
     /// # Errors
     /// 403, 404, 409
-    pub async fn delete(&self, target: &Target, options: &DeleteOptions, user: &User) -> Result<Deleted, ApiError> {
+    pub async fn delete(
+        &self,
+        target: &Target,
+        options: &DeleteOptions,
+        user: &User,
+    ) -> Result<Deleted, ApiError> {
         let facts = &target.row.facts;
         let missing = || ApiError::NotFound(Subject::of(facts, &target.name));
         let mut found = self.store.get(&target.key()).await.map_err(internal)?;

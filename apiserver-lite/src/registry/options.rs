@@ -151,7 +151,10 @@ impl ListOptions {
             exact: text("resourceVersionMatch") == "Exact",
             limit: usize::try_from(limit).unwrap_or(0),
             continue_token: text("continue").to_owned(),
-            timeout: timeout.and_then(|it| u64::try_from(it).ok()).filter(|it| *it > 0).map(Duration::from_secs),
+            timeout: timeout
+                .and_then(|it| u64::try_from(it).ok())
+                .filter(|it| *it > 0)
+                .map(Duration::from_secs),
             bookmarks: flag(query, "allowWatchBookmarks").unwrap_or(false),
             initial_events: flag(query, "sendInitialEvents"),
         };
@@ -168,7 +171,9 @@ impl ListOptions {
         let with_continue = "resourceVersionMatch is forbidden when continue is provided";
         if watch {
             if self.initial_events.is_some() && matching != "NotOlderThan" {
-                errors.push(forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+                errors.push(forbidden(
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                ));
             }
             if !matching.is_empty() {
                 if self.initial_events.is_none() {
@@ -187,7 +192,8 @@ impl ListOptions {
         }
         if !matching.is_empty() {
             if version.is_empty() {
-                errors.push(forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"));
+                errors
+                    .push(forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"));
             }
             if !self.continue_token.is_empty() {
                 errors.push(forbidden(with_continue));
@@ -196,7 +202,8 @@ impl ListOptions {
                 errors.push(FieldError::not_supported(&path, matching, &["Exact", "NotOlderThan", ""]));
             }
             if matching == "Exact" && version == "0" {
-                errors.push(forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+                errors
+                    .push(forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
             }
         }
         if self.initial_events.is_some() {
@@ -232,10 +239,16 @@ impl WriteOptions {
         let mut errors = Vec::new();
         if let Writing::Patch { apply } = writing {
             if apply && manager.is_empty() {
-                errors.push(FieldError::required(&FieldPath::new("fieldManager"), "is required for apply patch"));
+                errors.push(FieldError::required(
+                    &FieldPath::new("fieldManager"),
+                    "is required for apply patch",
+                ));
             }
             if !apply && force.is_some() {
-                errors.push(FieldError::forbidden(&FieldPath::new("force"), "may not be specified for non-apply patch"));
+                errors.push(FieldError::forbidden(
+                    &FieldPath::new("force"),
+                    "may not be specified for non-apply patch",
+                ));
             }
         }
         manager_faults(manager, &mut errors);

@@ -42,16 +42,24 @@ impl Page {
         let bad = |what: String| ApiError::BadRequest(what);
         let generic = |why: String| bad(format!("continue key is not valid: {why}"));
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| generic(base64_text(text, &error)))?;
-        let token: Token = serde_json::from_slice(&bytes).map_err(|error| generic(json_text(&bytes, &error)))?;
+        let token: Token =
+            serde_json::from_slice(&bytes).map_err(|error| generic(json_text(&bytes, &error)))?;
         if token.version != "meta.k8s.io/v1" {
             let version = token.version;
-            return Err(bad(format!("continue key is not valid: server does not recognize this encoded version {version}")));
+            return Err(bad(format!(
+                "continue key is not valid: server does not recognize this encoded version {version}"
+            )));
         }
         if token.revision == 0 {
-            return Err(bad("continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into()));
+            return Err(bad(
+                "continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)"
+                    .into(),
+            ));
         }
         if token.start.is_empty() {
-            return Err(bad("continue key is not valid: encoded start key empty (version meta.k8s.io/v1)".into()));
+            return Err(bad(
+                "continue key is not valid: encoded start key empty (version meta.k8s.io/v1)".into()
+            ));
         }
         let path = token.start.strip_prefix('/').unwrap_or(&token.start);
         let climbs = path.split('/').any(|part| matches!(part, "" | "." | ".."));
@@ -106,6 +114,9 @@ mod tests {
             r#"{"v":"meta.k8s.io/v1","rv":0,"start":"a"}"#,
             "continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
         );
-        check(r#"{"v":"meta.k8s.io/v1","rv":1,"start":"../secrets/a"}"#, "continue key is not valid: ../secrets/a");
+        check(
+            r#"{"v":"meta.k8s.io/v1","rv":1,"start":"../secrets/a"}"#,
+            "continue key is not valid: ../secrets/a",
+        );
     }
 }

@@ -76,10 +76,20 @@ impl Registry {
             // revision only when asked to match it.
             at = options.exact.then_some(revision);
         }
-        let mut listing = Listing { records: Vec::new(), revision: Revision(0), continue_token: String::new(), remaining: None };
+        let mut listing = Listing {
+            records: Vec::new(),
+            revision: Revision(0),
+            continue_token: String::new(),
+            remaining: None,
+        };
         loop {
-            let query = Query { prefix: filter.prefix.as_str().into(), after: after.clone(), limit: options.limit };
-            let range = self.store.range(query, at).await.map_err(|error| expired(error, after.as_deref(), &filter.prefix))?;
+            let query =
+                Query { prefix: filter.prefix.as_str().into(), after: after.clone(), limit: options.limit };
+            let range = self
+                .store
+                .range(query, at)
+                .await
+                .map_err(|error| expired(error, after.as_deref(), &filter.prefix))?;
             at = Some(range.revision);
             listing.revision = range.revision;
             let last = range.records.last().map(|record| record.key.clone());
@@ -88,7 +98,8 @@ impl Registry {
             let full = options.limit > 0 && listing.records.len() >= options.limit;
             if full {
                 let last = listing.records.last().map_or(last, |record| record.key.clone());
-                listing.continue_token = Page { revision: at, after: last.to_string() }.encode(&filter.prefix);
+                listing.continue_token =
+                    Page { revision: at, after: last.to_string() }.encode(&filter.prefix);
                 listing.remaining = filter.is_everything().then_some(left);
                 break;
             }

@@ -18,7 +18,7 @@ use crate::{
     authn::User,
     codec,
     error::{ApiError, Subject},
-    resources::{Part, Write, meta},
+    resources::{Part, Write},
     schema::canonical,
 };
 
@@ -65,7 +65,12 @@ impl Registry {
     ///
     /// # Errors
     /// What admission, validation and the store refuse.
-    pub async fn create(&self, target: &Target, object: Object, author: &mut Author<'_>) -> Result<Written, ApiError> {
+    pub async fn create(
+        &self,
+        target: &Target,
+        object: Object,
+        author: &mut Author<'_>,
+    ) -> Result<Written, ApiError> {
         let mut object = object;
         let now = self.config.clock.now();
         metadata::fill(&mut object, now);
@@ -121,11 +126,18 @@ impl Registry {
         let attributes = self.attributes(target, Part::Whole, Operation::Create, author);
         admission::mutate(&attributes, new, None).await?;
         self.dedup_owners(new, author, true);
-        let write = Write { part: Part::Whole, now, user: &author.user.name, dry_run: author.options.dry_run };
+        let api_version = facts.api_version();
+        strategy.to_storage(new);
+        let write = Write {
+            part: Part::Whole,
+            now,
+            user: &author.user.name,
+            dry_run: author.options.dry_run,
+            api_version: &api_version,
+        };
         strategy.prepare(&write, new, None);
         strategy.begin(self, &write, new, None).await?;
-        let mut errors = meta::validate(new, facts.namespaced, |name, prefix| strategy.name(name, prefix));
-        errors.extend(strategy.validate(&write, new, None));
+        let errors = strategy.validate(&write, new, None); // META
         if !errors.is_empty() {
             return Err(ApiError::Invalid { subject: Subject::kind_of(facts, new.name()), errors });
         }
@@ -172,7 +184,9 @@ impl Registry {
             }
             match self.store_changed(target, new, &old, &record, author.options.dry_run).await? {
                 Stored::Done(written) => return Ok(written),
-                Stored::Raced(_) if pinned => return Err(ApiError::stale(Subject::of(&target.row.facts, &target.name))),
+                Stored::Raced(_) if pinned => {
+                    return Err(ApiError::stale(Subject::of(&target.row.facts, &target.name)));
+                }
                 Stored::Raced(actual) => found = actual,
             }
             author.warnings.truncate(warned);
@@ -205,7 +219,8 @@ impl Registry {
         let (asked, current) = (new.resource_version().to_owned(), old.resource_version());
         let uid = new.uid();
         if !uid.is_empty() && uid != old.uid() {
-            let reason = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid());
+            let reason =
+                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid());
             return Err(ApiError::Conflict { subject, reason });
         }
         if asked.is_empty() || asked == "0" {
@@ -247,12 +262,19 @@ impl Registry {
         self.dedup_owners(new, author, true);
         let generation = old.meta("generation").cloned();
         new.set_meta("generation", generation);
-        let write = Write { part, now, user: &author.user.name, dry_run: author.options.dry_run };
+        let api_version = facts.api_version();
+        strategy.to_storage(new);
+        let write = Write {
+            part,
+            now,
+            user: &author.user.name,
+            dry_run: author.options.dry_run,
+            api_version: &api_version,
+        };
         strategy.prepare(&write, new, Some(old));
         keep_system_fields(new, old);
         strategy.begin(self, &write, new, Some(old)).await?;
-        let mut errors = meta::validate_update(new, old);
-        errors.extend(strategy.validate(&write, new, Some(old)));
+        let errors = strategy.validate(&write, new, Some(old)); // META
         if !errors.is_empty() {
             return Err(ApiError::Invalid { subject: Subject::kind_of(facts, &target.name), errors });
         }
@@ -330,7 +352,14 @@ impl Registry {
         operation: Operation,
         author: &Author<'a>,
     ) -> Attributes<'a> {
-        Attributes { registry: self, target, part, operation, user: author.user, dry_run: author.options.dry_run }
+        Attributes {
+            registry: self,
+            target,
+            part,
+            operation,
+            user: author.user,
+            dry_run: author.options.dry_run,
+        }
     }
 
     fn dedup_owners(&self, object: &mut Object, author: &mut Author<'_>, admitted: bool) {

@@ -74,7 +74,7 @@ impl Filter {
         }
         let view = record.view(|record| View::of(record, &self.row));
         self.labels.as_ref().is_none_or(|selector| selector.matches(|key| view.label(key)))
-            && self.fields.as_ref().is_none_or(|selector| selector.matches(|key| view.field(key)))
+            && self.fields.as_ref().is_none_or(|selector| selector.matches(|key| Some(view.field(key))))
     }
 
     /// What `event` is to a watcher with this filter.
