@@ -9,18 +9,21 @@
 //! the [`Sink`] in the order of revisions, before their write is acknowledged,
 //! each exactly once; a read that starts after an acknowledgement sees it.
 
+mod embedded;
 mod event;
 mod record;
 
 use std::{sync::Arc, time::Duration};
 
-pub use event::{Event, Sink};
+pub use embedded::{Clock, Dropped, Embedded, Found, Mode, Options, Retention, system_clock};
+pub use event::{Event, NoSink, Sink};
 pub use record::{Record, Value};
 
 /// A key, `/registry/pods/default/web`.
 pub type Key = Arc<str>;
 
-/// A revision of the whole store. 0 is before the first write.
+/// A revision of the whole store. A new store is at 1, as etcd is, so that 0
+/// is free to mean none; the first write is at 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision(pub u64);
 
@@ -36,6 +39,11 @@ impl std::fmt::Display for Revision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
+}
+
+impl Revision {
+    /// What a store without a write is at.
+    pub const FIRST: Self = Self(1);
 }
 
 /// One write, all or nothing.
@@ -62,14 +70,23 @@ pub enum Write {
         /// As in `Create`.
         ttl: Option<Duration>,
     },
-    /// Deletes a key that must be at `expected`. The event carries `value` as
-    /// the last state (with the deletion's revision in its hole).
+    /// Deletes a key that must be at `expected`. The event carries its last
+    /// value, with the deletion's revision in the hole.
     Delete {
         /// The key.
         key: Key,
         /// The revision that it must be at.
         expected: Revision,
     },
+}
+
+impl Write {
+    /// The key that it writes.
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Create { key, .. } | Self::Update { key, .. } | Self::Delete { key, .. } => key,
+        }
+    }
 }
 
 /// Where a range starts and ends: keys that begin with `prefix`, after `after`.
@@ -95,7 +112,7 @@ pub struct Page {
 }
 
 /// Why the store did not do as told.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// `Create` of a key that is there.
     #[error("{} exists at revision {}", .0.key, .0.revision)]
@@ -166,7 +183,11 @@ pub trait Store: Send + Sync + 'static {
     /// The oldest revision that can be read.
     fn oldest(&self) -> Revision;
 
-    /// Forgets all states before `revision`.
+    /// Forgets all states before `revision`, also those that open pages
+    /// read. Nothing to forget is no error.
+    ///
+    /// # Errors
+    /// `Future` for a revision that is still to come.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
 
     /// Writes what is pending, refuses all further writes and lets go of the

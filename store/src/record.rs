@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::{Key, Revision};
 
@@ -35,13 +35,17 @@ pub struct Record {
 }
 
 impl Record {
-    /// A version of `key` whose value is `value`, written at `revision`.
+    /// A version of `key` whose value is `value`, written at `revision`. A hole
+    /// past the end of the value is at its end.
     pub fn new(key: Key, created: Revision, revision: Revision, value: &Value) -> Self {
-        let bytes = match value.hole {
-            None => value.bytes.clone(),
+        let hole = value.hole.map(|hole| hole.min(u32::try_from(value.bytes.len()).unwrap_or(u32::MAX)));
+        let bytes = match hole {
+            // The value may be a slice of a much larger buffer, which the
+            // record must not keep alive.
+            None => Bytes::copy_from_slice(&value.bytes),
             Some(hole) => splice(&value.bytes, hole as usize, hole as usize, revision),
         };
-        Self { key, created, revision, bytes, hole: value.hole, view: OnceLock::new() }
+        Self::stored(key, created, revision, bytes, hole)
     }
 
     /// The same bytes as of another revision: what a deletion's event shows.
@@ -53,14 +57,26 @@ impl Record {
                 splice(&self.bytes, start, start + digits(self.revision), revision)
             }
         };
-        Self {
-            key: self.key.clone(),
-            created: self.created,
-            revision,
-            bytes,
-            hole: self.hole,
-            view: OnceLock::new(),
-        }
+        Self::stored(self.key.clone(), self.created, revision, bytes, self.hole)
+    }
+
+    /// A version whose bytes have their revision already.
+    pub(crate) fn stored(
+        key: Key,
+        created: Revision,
+        revision: Revision,
+        bytes: Bytes,
+        hole: Option<u32>,
+    ) -> Self {
+        Self { key, created, revision, bytes, hole, view: OnceLock::new() }
+    }
+
+    /// Whether the revision stands in the hole.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.hole.is_none_or(|hole| {
+            let start = hole as usize;
+            self.bytes.get(start..start + digits(self.revision)) == Some(self.revision.to_string().as_bytes())
+        })
     }
 
     /// Whether the record's bytes are `value`, their revision aside.
@@ -96,10 +112,11 @@ fn digits(revision: Revision) -> usize {
     revision.0.checked_ilog10().unwrap_or(0) as usize + 1
 }
 
+// Allocates exactly what the record keeps.
 fn splice(bytes: &[u8], start: usize, end: usize, revision: Revision) -> Bytes {
-    let mut out = BytesMut::with_capacity(bytes.len() + 20);
+    let mut out = Vec::with_capacity(bytes.len() + digits(revision) - (end - start));
     out.extend_from_slice(&bytes[..start]);
     out.extend_from_slice(revision.to_string().as_bytes());
     out.extend_from_slice(&bytes[end..]);
-    out.freeze()
+    out.into()
 }
