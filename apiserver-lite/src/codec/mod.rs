@@ -1,3 +1,9 @@
 //! The formats that objects travel and are kept in. Nothing else knows them.
 
+pub mod frame;
 pub mod json;
+pub mod list;
+pub mod negotiation;
+pub mod partial;
+pub mod table;
+pub mod yaml;

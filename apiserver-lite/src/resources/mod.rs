@@ -334,5 +334,18 @@ impl Column {
     }
 }
 
-/// What a kind without columns of its own shows: its name and age.
-pub static DEFAULT_COLUMNS: &[Column] = &[];
+/// What a kind without columns of its own shows: its name and when it was made.
+pub static DEFAULT_COLUMNS: &[Column] = &[
+    Column {
+        name: Cow::Borrowed("Name"),
+        kind: Cow::Borrowed("string"),
+        format: Cow::Borrowed("name"),
+        description: Cow::Borrowed(NAME),
+        priority: 0,
+        cell: Cell::Of(crate::codec::table::name_cell),
+    },
+    Column::new("Created At", "date", CREATED, crate::codec::table::created_cell),
+];
+
+const NAME: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
+const CREATED: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";

@@ -1,0 +1,215 @@
+//! Which format an answer is to have, and which one a body is in.
+
+use http::{HeaderMap, header};
+
+use crate::{error::ApiError, request::Query};
+
+/// The media types that are written, as errors list them, the default first.
+pub const MEDIA_TYPES: &[&str] = &["application/json", "application/yaml"];
+
+/// The encoding of an answer or a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `application/json`
+    Json,
+    /// `application/yaml`
+    Yaml,
+}
+
+/// What an answer shows of objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Form {
+    /// The objects themselves.
+    Whole,
+    /// `meta.k8s.io` `Table` in this version.
+    Table(String),
+    /// `meta.k8s.io` `PartialObjectMetadata` in this version.
+    Partial(String),
+    /// `meta.k8s.io` `PartialObjectMetadataList` in this version.
+    PartialList(String),
+}
+
+/// What a client accepts best of what is to be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The encoding.
+    pub format: Format,
+    /// The form.
+    pub form: Form,
+    /// Indented, for people.
+    pub pretty: bool,
+    /// `stream=watch` stands in the content type of the answer.
+    pub stream: bool,
+}
+
+impl Output {
+    /// JSON, as it is: for errors before anything was negotiated.
+    pub const JSON: Self = Self { format: Format::Json, form: Form::Whole, pretty: false, stream: false };
+}
+
+/// What an endpoint can turn objects into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forms {
+    /// Only themselves.
+    Whole,
+    /// Tables and metadata of single objects.
+    Object,
+    /// Tables and metadata of lists.
+    List,
+}
+
+struct Clause<'a> {
+    kind: &'a str,
+    subkind: &'a str,
+    quality: f32,
+    parameters: Vec<(&'a str, &'a str)>,
+}
+
+/// Chooses the format of an answer.
+///
+/// # Errors
+/// 406 when the client accepts none of ours.
+pub fn output(headers: &HeaderMap, query: &Query, forms: Forms) -> Result<Output, ApiError> {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let pretty = pretty(headers, query);
+    if accept.is_empty() || accept == "*/*" || accept == "application/json" {
+        return Ok(Output { pretty, ..Output::JSON });
+    }
+    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(clause).collect();
+    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    for clause in &clauses {
+        for format in [Format::Json, Format::Yaml] {
+            if let Some(mut output) = clause.accepts(format, forms) {
+                output.pretty |= pretty;
+                return Ok(output);
+            }
+        }
+    }
+    Err(ApiError::NotAcceptable(accepted()))
+}
+
+fn accepted() -> Vec<String> {
+    let all =
+        ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "application/cbor"];
+    all[..2].iter().map(|&it| it.to_owned()).collect()
+}
+
+fn clause(text: &str) -> Option<Clause<'_>> {
+    let mut parts = text.split(';').map(str::trim);
+    let (kind, subkind) = parts.next()?.split_once('/')?;
+    let mut quality = 1.0;
+    let mut parameters = Vec::new();
+    for part in parts {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        if name == "q" {
+            quality = value.parse().unwrap_or(1.0);
+        } else {
+            parameters.push((name.trim(), value.trim()));
+        }
+    }
+    Some(Clause { kind, subkind, quality, parameters })
+}
+
+impl Clause<'_> {
+    fn accepts(&self, format: Format, forms: Forms) -> Option<Output> {
+        let subkind = match format {
+            Format::Json => "json",
+            Format::Yaml => "yaml",
+        };
+        let fits = match (self.kind, self.subkind) {
+            ("*", "*") | ("application", "*") => true,
+            ("application", named) => named == subkind,
+            _ => false,
+        };
+        if !fits {
+            return None;
+        }
+        let parameter =
+            |name: &str| self.parameters.iter().find(|(it, _)| *it == name).map(|(_, value)| *value);
+        let stream = match parameter("stream") {
+            None | Some("") => false,
+            Some("watch") => true,
+            Some(_) => return None,
+        };
+        let form = match (parameter("as"), parameter("g"), parameter("v")) {
+            (None, None, None) => Form::Whole,
+            (Some(kind), Some("meta.k8s.io"), Some(version @ ("v1" | "v1beta1"))) => {
+                transformed(kind, version, forms)?
+            }
+            _ => return None,
+        };
+        Some(Output { format, form, pretty: parameter("pretty") == Some("1"), stream })
+    }
+}
+
+fn transformed(kind: &str, version: &str, forms: Forms) -> Option<Form> {
+    match (kind, forms) {
+        (_, Forms::Whole) => None,
+        ("Table", _) => Some(Form::Table(version.to_owned())),
+        ("PartialObjectMetadata", Forms::Object) => Some(Form::Partial(version.to_owned())),
+        // A watch asks for the object's form, a list for the list's.
+        ("PartialObjectMetadata", Forms::List) => Some(Form::Partial(version.to_owned())),
+        ("PartialObjectMetadataList", Forms::List) => Some(Form::PartialList(version.to_owned())),
+        _ => None,
+    }
+}
+
+// People's tools get indented JSON without asking.
+fn pretty(headers: &HeaderMap, query: &Query) -> bool {
+    if let Some(asked) = query.get("pretty").filter(|asked| !asked.is_empty()) {
+        return matches!(asked, "1" | "t" | "T" | "true" | "TRUE" | "True");
+    }
+    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    ["curl", "Wget", "Mozilla/5.0"].iter().any(|tool| agent.starts_with(tool))
+}
+
+/// The format of a request's body.
+///
+/// # Errors
+/// 415 for one that is not read here.
+pub fn input(headers: &HeaderMap) -> Result<Format, ApiError> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media = given.split(';').next().unwrap_or_default().trim();
+    match media {
+        "" | "application/json" => Ok(Format::Json),
+        "application/yaml" => Ok(Format::Yaml),
+        _ => Err(ApiError::UnsupportedMediaType(accepted())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn check(accept: &str, forms: Forms, expected: &str) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_str(accept).unwrap());
+        let said = match output(&headers, &Query::default(), forms) {
+            Ok(output) => format!("{:?} {:?}", output.format, output.form),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(said, expected, "{accept}");
+    }
+
+    #[test]
+    fn accept_headers() {
+        check("", Forms::Object, "Json Whole");
+        check("application/yaml", Forms::Object, "Yaml Whole");
+        check("application/yaml;q=0.5, application/json;q=0.9", Forms::Object, "Json Whole");
+        check("application/vnd.kubernetes.protobuf,application/json", Forms::Object, "Json Whole");
+        check(
+            "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
+            Forms::List,
+            "Json Table(\"v1\")",
+        );
+        check("application/json;as=Table;v=v2;g=meta.k8s.io,application/json", Forms::List, "Json Whole");
+        check("application/json;as=Other;v=v1;g=meta.k8s.io,*/*", Forms::List, "Json Whole");
+        check(
+            "text/html",
+            Forms::Object,
+            "only the following media types are accepted: application/json, application/yaml",
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! Objects as the rows of a table: what `kubectl get` prints.
+
+use coracle_api::{Object, resource::api_version};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::partial;
+use crate::{
+    error::ApiError,
+    registry::metadata,
+    request::Query,
+    resources::{Cell, Column},
+};
+
+/// How much of its object a row carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Include {
+    /// Nothing.
+    None,
+    /// Its metadata.
+    Metadata,
+    /// All of it.
+    Object,
+}
+
+/// Reads `includeObject`.
+///
+/// # Errors
+/// 400 for what it cannot be.
+pub fn include(query: &Query) -> Result<Include, ApiError> {
+    match query.get("includeObject").unwrap_or_default() {
+        "None" => Ok(Include::None),
+        "" | "Metadata" => Ok(Include::Metadata),
+        "Object" => Ok(Include::Object),
+        other => Err(ApiError::BadRequest(format!(
+            "includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+        ))),
+    }
+}
+
+/// The definitions of columns.
+pub fn definitions(columns: &[Column]) -> Value {
+    columns
+        .iter()
+        .map(|column| {
+            json!({
+                "name": column.name,
+                "type": column.kind,
+                "format": column.format,
+                "description": column.description,
+                "priority": column.priority,
+            })
+        })
+        .collect()
+}
+
+/// The row of an object.
+pub fn row(object: &Object, columns: &[Column], include: Include, version: &str, now: Timestamp) -> Value {
+    let cells: Vec<Value> = columns
+        .iter()
+        .map(|column| match &column.cell {
+            Cell::Of(cell) => cell(object, now),
+        })
+        .collect();
+    let shown = match include {
+        Include::None => return json!({ "cells": cells, "object": null }),
+        Include::Metadata => partial::object(object, version),
+        Include::Object => object.clone().into_value(),
+    };
+    json!({ "cells": cells, "object": shown })
+}
+
+/// A table of rows. Without `columns` it goes on from one that was sent.
+pub fn table(version: &str, metadata: Value, columns: Option<&[Column]>, rows: Vec<Value>) -> Value {
+    json!({
+        "kind": "Table",
+        "apiVersion": api_version("meta.k8s.io", version),
+        "metadata": metadata,
+        "columnDefinitions": columns.map_or(json!([]), definitions),
+        "rows": rows,
+    })
+}
+
+/// The name of an object, as the first column of most kinds.
+pub fn name_cell(object: &Object, _now: Timestamp) -> Value {
+    object.name().into()
+}
+
+/// When an object was made, as the last column of kinds without their own.
+pub fn created_cell(object: &Object, _now: Timestamp) -> Value {
+    match metadata::instant(object.meta_str("creationTimestamp")) {
+        Some(time) => metadata::stamp(time).into(),
+        None => "<unknown>".into(),
+    }
+}
