@@ -18,7 +18,7 @@ use crate::{
     authn::User,
     codec,
     error::{ApiError, Subject},
-    resources::{Part, Write},
+    resources::{Claim, Part, Write},
     schema::canonical,
 };
 
@@ -88,22 +88,16 @@ impl Registry {
                 new.set_meta("name", Some(name.into()));
             }
             let target = target.named(new.name());
-            if let Err(error) = self.admit_new(&target, &mut new, author, now).await {
-                target.row.strategy.finish(&new, None, false);
-                return Err(error);
-            }
+            let claim = self.admit_new(&target, &mut new, author, now).await?;
             if author.options.dry_run {
                 return self.dry_create(&target, new).await;
             }
             let value = codec::json::encode(&new);
             let ttl = target.row.strategy.ttl(&new);
             let committed = self.store.commit(Commit::Create { key: target.key().into(), value, ttl }).await;
-            if committed.is_err() {
-                target.row.strategy.finish(&new, None, false);
-            }
             match committed {
                 Ok(record) => {
-                    target.row.strategy.finish(&new, None, true);
+                    claim.keep();
                     return Ok(Written::Stored { record, created: true });
                 }
                 Err(StoreError::Exists(_)) if generated && tries > 1 => tries -= 1,
@@ -120,7 +114,7 @@ impl Registry {
         new: &mut Object,
         author: &mut Author<'_>,
         now: Timestamp,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Claim, ApiError> {
         let facts = &target.row.facts;
         let strategy = &target.row.strategy;
         let attributes = self.attributes(target, Part::Whole, Operation::Create, author);
@@ -136,7 +130,7 @@ impl Registry {
             api_version: &api_version,
         };
         strategy.prepare(&write, new, None);
-        strategy.begin(self, &write, new, None).await?;
+        let claim = strategy.begin(self, &write, new, None).await?;
         let errors = strategy.validate(&write, new, None); // META
         if !errors.is_empty() {
             return Err(ApiError::Invalid { subject: Subject::kind_of(facts, new.name()), errors });
@@ -144,7 +138,8 @@ impl Registry {
         author.warnings.extend(strategy.warnings(&write, new, None));
         canonical::canonicalize(new, &facts.schema);
         let attributes = self.attributes(target, Part::Whole, Operation::Create, author);
-        admission::validate(&attributes, Some(new), None).await
+        admission::validate(&attributes, Some(new), None).await?;
+        Ok(claim)
     }
 
     async fn dry_create(&self, target: &Target, object: Object) -> Result<Written, ApiError> {
@@ -178,11 +173,8 @@ impl Registry {
                 target.row.strategy.default(&mut new);
             }
             let pinned = self.pin(target, &mut new, &old)?;
-            if let Err(error) = self.admit_changed(target, part, &mut new, &old, author, now).await {
-                target.row.strategy.finish(&new, Some(&old), false);
-                return Err(error);
-            }
-            match self.store_changed(target, new, &old, &record, author.options.dry_run).await? {
+            let claim = self.admit_changed(target, part, &mut new, &old, author, now).await?;
+            match self.store_changed(target, new, &old, &record, claim, author.options.dry_run).await? {
                 Stored::Done(written) => return Ok(written),
                 Stored::Raced(_) if pinned => {
                     return Err(ApiError::stale(Subject::of(&target.row.facts, &target.name)));
@@ -252,7 +244,7 @@ impl Registry {
         old: &Object,
         author: &mut Author<'_>,
         now: Timestamp,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Claim, ApiError> {
         let facts = &target.row.facts;
         let strategy = &target.row.strategy;
         self.dedup_owners(new, author, false);
@@ -273,7 +265,7 @@ impl Registry {
         };
         strategy.prepare(&write, new, Some(old));
         keep_system_fields(new, old);
-        strategy.begin(self, &write, new, Some(old)).await?;
+        let claim = strategy.begin(self, &write, new, Some(old)).await?;
         let errors = strategy.validate(&write, new, Some(old)); // META
         if !errors.is_empty() {
             return Err(ApiError::Invalid { subject: Subject::kind_of(facts, &target.name), errors });
@@ -282,7 +274,8 @@ impl Registry {
         canonical::canonicalize(new, &facts.schema);
         apply::keep_times(new, old);
         let attributes = self.attributes(target, part, Operation::Update, author);
-        admission::validate(&attributes, Some(new), Some(old)).await
+        admission::validate(&attributes, Some(new), Some(old)).await?;
+        Ok(claim)
     }
 
     // Stores a changed object, or finds that nothing changed, or that its last
@@ -293,6 +286,7 @@ impl Registry {
         new: Object,
         old: &Object,
         record: &Arc<Record>,
+        claim: Claim,
         dry_run: bool,
     ) -> Result<Stored, ApiError> {
         let strategy = &target.row.strategy;
@@ -304,7 +298,6 @@ impl Registry {
         let key = record.key.clone();
         let deletes = deletes(&new, old) && strategy.may_go(&new);
         if !deletes && record.holds(&value) {
-            strategy.finish(&new, Some(old), false);
             return Ok(Stored::Done(Written::Stored { record: record.clone(), created: false }));
         }
         let write = if deletes {
@@ -313,7 +306,9 @@ impl Registry {
             Commit::Update { key, expected, value: value.clone(), ttl: strategy.ttl(&new) }
         };
         let committed = self.store.commit(write).await;
-        strategy.finish(&new, Some(old), committed.is_ok());
+        if committed.is_ok() {
+            claim.keep();
+        }
         match committed {
             Ok(_) if deletes => {
                 strategy.removed(&new);

@@ -114,6 +114,33 @@ pub struct Write<'a> {
     pub dry_run: bool,
 }
 
+/// What a write took in [`Strategy::begin`]. Dropped, it gives all of it back,
+/// so nothing leaks on whatever way out of the write; [kept](Claim::keep), the
+/// object has it.
+#[derive(Default)]
+pub struct Claim(Option<Box<dyn Taken>>);
+
+/// What a [`Claim`] holds. Its drop gives back.
+pub trait Taken: Send + Sync {
+    /// The write is committed: what it took stays taken, and what the object
+    /// no longer has is free.
+    fn keep(self: Box<Self>);
+}
+
+impl Claim {
+    /// A claim of what was taken.
+    pub fn of(taken: impl Taken + 'static) -> Self {
+        Self(Some(Box::new(taken)))
+    }
+
+    /// The write is committed.
+    pub fn keep(self) {
+        if let Some(taken) = self.0 {
+            taken.keep();
+        }
+    }
+}
+
 /// What differs by kind. Every method has the default that most kinds use.
 ///
 /// Order in a write: decode -> `default` -> (mutating admission) ->
@@ -226,21 +253,17 @@ pub trait Strategy: Send + Sync + 'static {
     }
 
     /// Looks other objects up, or takes what the object needs (cluster IPs,
-    /// node ports), between `prepare` and `validate`. [`Strategy::finish`]
-    /// follows whatever comes of the write.
+    /// node ports), between `prepare` and `validate`. Takes nothing in a dry
+    /// run.
     fn begin<'a>(
         &'a self,
         _registry: &'a Registry,
         _write: &'a Write<'a>,
         _new: &'a mut Object,
         _old: Option<&'a Object>,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        Box::pin(std::future::ready(Ok(())))
+    ) -> BoxFuture<'a, Result<Claim, ApiError>> {
+        Box::pin(std::future::ready(Ok(Claim::default())))
     }
-
-    /// Gives back what [`Strategy::begin`] took for a write that was not
-    /// `stored`, or what the object no longer has after one that was.
-    fn finish(&self, _new: &Object, _old: Option<&Object>, _stored: bool) {}
 
     /// Gives back what a deleted object had.
     fn removed(&self, _object: &Object) {}
@@ -334,18 +357,5 @@ impl Column {
     }
 }
 
-/// What a kind without columns of its own shows: its name and when it was made.
-pub static DEFAULT_COLUMNS: &[Column] = &[
-    Column {
-        name: Cow::Borrowed("Name"),
-        kind: Cow::Borrowed("string"),
-        format: Cow::Borrowed("name"),
-        description: Cow::Borrowed(NAME),
-        priority: 0,
-        cell: Cell::Of(crate::codec::table::name_cell),
-    },
-    Column::new("Created At", "date", CREATED, crate::codec::table::created_cell),
-];
-
-const NAME: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
-const CREATED: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+/// What a kind without columns of its own shows: its name and age.
+pub static DEFAULT_COLUMNS: &[Column] = &[];
