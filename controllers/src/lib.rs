@@ -3,6 +3,7 @@
 //! They know the API only through a [`kube::Client`]. Start at [`run`]; the
 //! list of all loops is [`CONTROLLERS`]; what they stand on is [`framework`].
 
+mod deployment;
 pub mod framework;
 pub mod pod;
 mod replica_set;
@@ -22,8 +23,10 @@ pub struct Controller {
 }
 
 /// All control loops, in the order in which they start.
-pub const CONTROLLERS: &[Controller] =
-    &[Controller { name: "replicaset-controller", start: |setup, _| replica_set::start(setup) }];
+pub const CONTROLLERS: &[Controller] = &[
+    Controller { name: "deployment-controller", start: |setup, _| deployment::start(setup) },
+    Controller { name: "replicaset-controller", start: |setup, _| replica_set::start(setup) },
+];
 
 /// What the control loops are given.
 #[derive(Debug, Clone, Default)]
