@@ -1,1 +1,171 @@
-//! handlers
+//! One file a verb: from a parsed request to an answer.
+//!
+//! [`dispatch`] finds the kind and the verb; what is not there is answered as
+//! upstream's router does.
+
+pub mod answer;
+mod binding;
+mod body;
+mod create;
+mod delete;
+pub mod documents;
+mod eviction;
+mod get;
+mod list;
+mod patch;
+mod reviews;
+mod scale;
+mod update;
+mod watch;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, header, request::Parts};
+
+use crate::{
+    ApiServer,
+    authn::User,
+    body::Body,
+    error::ApiError,
+    registry::{
+        Registry, Target,
+        write::Author,
+        options::{WriteOptions, Writing},
+    },
+    request::RequestInfo,
+    resources::Row,
+};
+
+/// A request that was authenticated and allowed.
+pub struct Call<'a> {
+    /// The server that answers.
+    pub server: &'a Arc<ApiServer>,
+    /// What is asked.
+    pub info: &'a RequestInfo,
+    /// By whom.
+    pub user: &'a User,
+    /// The request's line and headers.
+    pub head: &'a Parts,
+}
+
+impl<'a> Call<'a> {
+    fn registry(&self) -> &'a Registry {
+        &self.server.registry
+    }
+
+    fn headers(&self) -> &'a HeaderMap {
+        &self.head.headers
+    }
+
+    // The options of a write, and the author that carries them.
+    fn options(&self, writing: Writing) -> Result<WriteOptions, ApiError> {
+        WriteOptions::parse(&self.info.query, writing)
+    }
+
+    // The field manager: the client's word, or its name.
+    fn manager(&self, options: &WriteOptions) -> String {
+        if !options.manager.is_empty() {
+            return options.manager.clone();
+        }
+        let agent = self.headers().get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let name = agent.as_deref().unwrap_or_default().split('/').next().unwrap_or_default();
+        let mut manager = String::new();
+        for c in name.chars().filter(|c| !c.is_control()) {
+            if manager.len() + c.len_utf8() > 128 {
+                break;
+            }
+            manager.push(c);
+        }
+        manager
+    }
+
+    fn author<'b>(&'b self, options: &'b WriteOptions, manager: &'b str) -> Author<'b> {
+        Author { user: self.user, options, manager, warnings: Vec::new() }
+    }
+
+    fn target(&self, row: &Arc<Row>) -> Target {
+        Target {
+            row: row.clone(),
+            namespace: if row.facts.namespaced { self.info.namespace.clone() } else { String::new() },
+            name: self.info.name.clone(),
+        }
+    }
+}
+
+/// Answers a request about a resource.
+///
+/// # Errors
+/// As the verbs do; 404 for a resource that is not served, 405 for a verb that
+/// it does not have.
+pub async fn dispatch<B>(call: &Call<'_>, body: B) -> Result<Response<Body>, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let info = call.info;
+    let Some(row) = call.registry().row(&info.group, &info.version, &info.resource) else {
+        return Ok(documents::not_found(call.server, info));
+    };
+    // Namespaced kinds are listed over all namespaces, and nothing else.
+    let scoped = row.facts.namespaced == !info.namespace.is_empty() || info.resource == "namespaces";
+    let over_all = row.facts.namespaced && info.namespace.is_empty();
+    if !scoped && !(over_all && matches!(info.verb, "list" | "watch") && info.rest.is_empty()) {
+        let known = over_all && matches!(info.verb, "create" | "deletecollection");
+        return Err(if known { ApiError::MethodNotAllowed } else { ApiError::NoSuchPath });
+    }
+    if !info.rest.is_empty() && !matches!(info.subresource.as_str(), "proxy") {
+        return Err(ApiError::NoSuchPath);
+    }
+    if info.subresource.is_empty() { whole(call, &row, body).await } else { subresource(call, &row, body).await }
+}
+
+async fn whole<B>(call: &Call<'_>, row: &Arc<Row>, body: B) -> Result<Response<Body>, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let has = |verb: &str| row.facts.verbs.iter().any(|it| it == verb);
+    let named = !call.info.name.is_empty() && !matches!(call.info.verb, "list" | "watch" | "deletecollection");
+    if !has(call.info.verb) || (named && call.info.verb == "create") {
+        return Err(ApiError::MethodNotAllowed);
+    }
+    if row.facts.storage.is_empty() {
+        return reviews::answer(call, row, body).await;
+    }
+    match call.info.verb {
+        "get" => get::object(call, row).await,
+        "list" => list::collection(call, row).await,
+        "watch" => watch::collection(call, row).await,
+        "create" => create::object(call, row, body).await,
+        "update" => update::object(call, row, body).await,
+        "patch" => patch::object(call, row, body).await,
+        "delete" => delete::object(call, row, body).await,
+        "deletecollection" => delete::collection(call, row, body).await,
+        _ => Err(ApiError::MethodNotAllowed),
+    }
+}
+
+async fn subresource<B>(call: &Call<'_>, row: &Arc<Row>, body: B) -> Result<Response<Body>, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let Some(facts) = row.facts.subresource(&call.info.subresource) else { return Err(ApiError::NoSuchPath) };
+    if !facts.verbs.iter().any(|it| it == call.info.verb) {
+        return Err(ApiError::MethodNotAllowed);
+    }
+    // The object's own kind: a part of it is read and written.
+    let own_kind = facts.gvk.kind == row.facts.gvk.kind;
+    match (call.info.subresource.as_str(), call.info.verb) {
+        ("scale", "get") => scale::get(call, row).await,
+        ("scale", "update") => scale::update(call, row, body).await,
+        ("scale", "patch") => scale::patch(call, row, body).await,
+        ("binding", "create") => binding::bind(call, row, body).await,
+        ("eviction", "create") => eviction::evict(call, row, body).await,
+        (_, "get") if own_kind => get::object(call, row).await,
+        (_, "update") if own_kind => update::object(call, row, body).await,
+        (_, "patch") if own_kind => patch::object(call, row, body).await,
+        _ => Err(ApiError::plain(501, &format!("{}/{} is not served yet", row.facts.plural, call.info.subresource))),
+    }
+}

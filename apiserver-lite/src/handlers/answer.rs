@@ -1,0 +1,237 @@
+//! Answers: objects, lists and Statuses in the form that the client wants.
+
+
+use bytes::Bytes;
+use coracle_api::{Object, Status};
+use coracle_store::Record;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use serde_json::{Value, json as tree};
+
+use super::Call;
+use crate::{
+    body::Body,
+    codec::{
+        self,
+        list::{self, ListMeta},
+        negotiation::{self, Form, Format, Forms, Output},
+        partial, table, yaml,
+    },
+    error::ApiError,
+    registry::read::Listing,
+    request::Query,
+    resources::Row,
+};
+
+/// An object to answer with.
+pub enum Shown<'a> {
+    /// A stored one.
+    Record(&'a Record),
+    /// One in hand.
+    Object(&'a Object),
+}
+
+/// JSON bytes as they are.
+pub fn json(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A Status in JSON.
+pub fn status(status: &Status) -> Response<Body> {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(code, Bytes::from(serde_json::to_vec(status).unwrap_or_default()));
+    if let Some(seconds) = status.details.as_ref().map(|details| details.retry_after_seconds).filter(|it| *it > 0) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// An error, in the format that the client accepts where that is one of ours.
+pub fn error(error: &ApiError, headers: &HeaderMap) -> Response<Body> {
+    let mut response = status(&error.status());
+    let output = negotiation::output(headers, &Query::default(), Forms::Whole).unwrap_or(Output::JSON);
+    if output.format == Format::Yaml || output.pretty {
+        let value = serde_json::to_value(error.status()).unwrap_or_default();
+        let code = response.status();
+        let retry = response.headers().get(header::RETRY_AFTER).cloned();
+        response = value_in(&output, code, &value);
+        if let Some(retry) = retry {
+            response.headers_mut().insert(header::RETRY_AFTER, retry);
+        }
+    }
+    response
+}
+
+/// A tree in the client's format.
+pub fn value_in(output: &Output, status: StatusCode, value: &Value) -> Response<Body> {
+    match output.format {
+        Format::Json if output.pretty => json(status, pretty(value)),
+        Format::Json => json(status, Bytes::from(serde_json::to_vec(value).unwrap_or_default())),
+        Format::Yaml => {
+            let mut response = json(status, Bytes::from(yaml::write(value)));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
+            response
+        }
+    }
+}
+
+fn pretty(value: &Value) -> Bytes {
+    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    text.push(b'\n');
+    Bytes::from(text)
+}
+
+impl Shown<'_> {
+    // The JSON of the object in the version that the row speaks.
+    fn bytes(&self, row: &Row) -> Bytes {
+        match self {
+            Self::Record(record) => shown(row, record),
+            Self::Object(object) if row.facts.gvk == row.facts.storage_version => codec::json::plain(object),
+            Self::Object(object) => codec::json::plain(&spoken(row, (*object).clone())),
+        }
+    }
+
+    fn object(&self, row: &Row) -> Object {
+        match self {
+            Self::Record(record) => codec::json::parse_stored(&shown(row, record)),
+            Self::Object(object) => spoken(row, (*object).clone()),
+        }
+    }
+}
+
+/// A record's bytes in the version that the row speaks.
+pub fn shown(row: &Row, record: &Record) -> Bytes {
+    if row.facts.gvk == row.facts.storage_version {
+        return record.bytes.clone();
+    }
+    codec::json::plain(&spoken(row, codec::json::parse_stored(&record.bytes)))
+}
+
+fn spoken(row: &Row, mut object: Object) -> Object {
+    if row.facts.gvk != row.facts.storage_version {
+        row.strategy.from_storage(&mut object, &row.facts.api_version());
+    }
+    object
+}
+
+/// Answers with an object.
+///
+/// # Errors
+/// 400 for options of tables, 406
+pub fn object(call: &Call<'_>, row: &Row, status: StatusCode, shown: &Shown<'_>) -> Result<Response<Body>, ApiError> {
+    let output = negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
+    let version = match &output.form {
+        Form::Whole => {
+            let bytes = shown.bytes(row);
+            if output.format == Format::Json && !output.pretty {
+                return Ok(json(status, bytes));
+            }
+            let value = serde_json::from_slice(&bytes).unwrap_or_default();
+            return Ok(value_in(&output, status, &value));
+        }
+        Form::Partial(version) | Form::PartialList(version) => {
+            let value = partial::object(&shown.object(row), version);
+            return Ok(value_in(&output, status, &value));
+        }
+        Form::Table(version) => version,
+    };
+    let object = shown.object(row);
+    let include = table::include(&call.info.query)?;
+    let now = call.registry().config.clock.now();
+    let rows = vec![table::row(&object, &row.columns, include, version, now)];
+    let metadata = match object.resource_version() {
+        "" => tree!({}),
+        revision => tree!({ "resourceVersion": revision }),
+    };
+    Ok(value_in(&output, status, &table::table(version, metadata, columns(call, row), rows)))
+}
+
+fn columns<'a>(call: &Call<'_>, row: &'a Row) -> Option<&'a [crate::resources::Column]> {
+    let without = call.info.query.get("noHeaders").is_some_and(|value| !matches!(value, "0" | "false"));
+    (!without).then_some(&row.columns)
+}
+
+/// Answers with a page of a collection.
+///
+/// # Errors
+/// 400 for options of tables, 406
+pub fn listing(call: &Call<'_>, row: &Row, listing: &Listing) -> Result<Response<Body>, ApiError> {
+    let output = negotiation::output(call.headers(), &call.info.query, Forms::List)?;
+    let api_version = row.facts.api_version();
+    let metadata = list_metadata(listing);
+    let version = match &output.form {
+        Form::Whole => {
+            let chunks = whole_list(row, listing, &api_version);
+            if output.format == Format::Json && !output.pretty {
+                let mut response = Response::new(Body::from(chunks));
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                return Ok(response);
+            }
+            let value = serde_json::from_slice(&chunks.concat()).unwrap_or_default();
+            return Ok(value_in(&output, StatusCode::OK, &value));
+        }
+        Form::Partial(version) | Form::PartialList(version) => {
+            let items: Vec<Value> = objects(row, listing).map(|object| partial::object(&object, version)).collect();
+            let value = tree!({
+                "kind": "PartialObjectMetadataList",
+                "apiVersion": coracle_api::resource::api_version("meta.k8s.io", version),
+                "metadata": metadata,
+                "items": items,
+            });
+            return Ok(value_in(&output, StatusCode::OK, &value));
+        }
+        Form::Table(version) => version,
+    };
+    let include = table::include(&call.info.query)?;
+    let now = call.registry().config.clock.now();
+    let rows = objects(row, listing).map(|object| table::row(&object, &row.columns, include, version, now)).collect();
+    Ok(value_in(&output, StatusCode::OK, &table::table(version, metadata, columns(call, row), rows)))
+}
+
+fn objects<'a>(row: &'a Row, listing: &'a Listing) -> impl Iterator<Item = Object> + 'a {
+    listing.records.iter().map(|record| codec::json::parse_stored(&shown(row, record)))
+}
+
+fn list_metadata(listing: &Listing) -> Value {
+    let mut metadata = tree!({ "resourceVersion": listing.revision.to_string() });
+    if !listing.continue_token.is_empty() {
+        metadata["continue"] = listing.continue_token.as_str().into();
+    }
+    if let Some(remaining) = listing.remaining {
+        metadata["remainingItemCount"] = remaining.into();
+    }
+    metadata
+}
+
+fn whole_list(row: &Row, listing: &Listing, api_version: &str) -> Vec<Bytes> {
+    let meta = ListMeta {
+        kind: &row.facts.list_kind,
+        api_version,
+        revision: listing.revision.0,
+        continue_token: &listing.continue_token,
+        remaining: listing.remaining,
+    };
+    let head = list::head(api_version, &row.facts.gvk.kind);
+    if row.facts.gvk == row.facts.storage_version {
+        return list::json(&meta, listing.records.iter().map(|record| &record.bytes), head);
+    }
+    let converted: Vec<Bytes> = listing.records.iter().map(|record| shown(row, record)).collect();
+    list::json(&meta, converted.iter(), head)
+}
+
+/// Adds `Warning` headers, each once.
+pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    for (at, warning) in warnings.iter().enumerate() {
+        if warnings[..at].contains(warning) {
+            continue;
+        }
+        let text: String = warning.chars().filter(|c| !c.is_control()).collect();
+        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+}
+

@@ -1,0 +1,137 @@
+//! Reading a request's body, within limits of size and time.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use coracle_api::{GroupVersionKind, Object, schema::Struct};
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+use super::Call;
+use crate::{
+    codec::{
+        negotiation::{self, Format},
+        yaml,
+    },
+    error::ApiError,
+    registry::options::FieldValidation,
+    schema::decode::{self, Decoded},
+};
+
+// Upstream gives a request 34 seconds, body and all.
+const PATIENCE: Duration = Duration::from_secs(34);
+
+/// All of a body.
+///
+/// # Errors
+/// 413 past the limit, 400 for one that breaks off, 504 for one that does not
+/// end.
+pub async fn read<B>(call: &Call<'_>, body: B) -> Result<Bytes, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let limit = call.registry().config.max_body;
+    if body.size_hint().lower() > limit as u64 {
+        return Err(ApiError::TooLarge(limit));
+    }
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    match tokio::time::timeout(PATIENCE, collect(body, limit)).await {
+        Ok(read) => read,
+        Err(_) => Err(ApiError::Timeout {
+            message: "request did not complete within the allowed duration".to_owned(),
+            retry_after_seconds: 0,
+            causes: Vec::new(),
+        }),
+    }
+}
+
+async fn collect<B>(mut body: B, limit: usize) -> Result<Bytes, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let mut first: Option<Bytes> = None;
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ApiError::BadRequest("unexpected EOF".to_owned()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if all.len() + first.as_ref().map_or(0, Bytes::len) + data.len() > limit {
+            return Err(ApiError::TooLarge(limit));
+        }
+        // One frame, as most bodies are, is taken as it is.
+        if first.is_none() && all.is_empty() {
+            first = Some(data);
+            continue;
+        }
+        if let Some(first) = first.take() {
+            all.extend_from_slice(&first);
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(first.unwrap_or_else(|| all.freeze()))
+}
+
+/// The JSON of a body, whichever format it is in.
+///
+/// # Errors
+/// 415, 400
+pub fn json(call: &Call<'_>, body: Bytes) -> Result<Bytes, ApiError> {
+    match negotiation::input(call.headers())? {
+        Format::Json => Ok(body),
+        Format::Yaml => {
+            let value: Value = yaml::read(&body).map_err(ApiError::BadRequest)?;
+            Ok(Bytes::from(serde_json::to_vec(&value).unwrap_or_default()))
+        }
+    }
+}
+
+/// Decodes an object, and meets what the schema does not have as the client
+/// wants it met.
+///
+/// # Errors
+/// 400
+pub fn object(
+    body: &[u8],
+    gvk: &GroupVersionKind,
+    schema: &Struct,
+    validation: FieldValidation,
+    warnings: &mut Vec<String>,
+) -> Result<Object, ApiError> {
+    let Decoded { object, strict } =
+        decode::json(body, gvk, schema).map_err(|error| ApiError::BadRequest(error.to_string()))?;
+    match validation {
+        FieldValidation::Strict if !strict.is_empty() => Err(ApiError::BadRequest(format!(
+            "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
+            strict.join(", "),
+            kind = gvk.kind,
+            version = gvk.version,
+        ))),
+        FieldValidation::Warn => {
+            warnings.extend(strict);
+            Ok(object)
+        }
+        _ => Ok(object),
+    }
+}
+
+/// Checks that an object belongs where the request sends it, and puts it into
+/// the namespace when it names none.
+///
+/// # Errors
+/// 400
+pub fn place(object: &mut Object, namespaced: bool, namespace: &str) -> Result<(), ApiError> {
+    let given = object.namespace();
+    if !namespaced {
+        object.set_meta("namespace", None);
+        return Ok(());
+    }
+    if !given.is_empty() && given != namespace {
+        let text = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::BadRequest(text.to_owned()));
+    }
+    object.set_meta("namespace", Some(namespace.into()));
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! GET of a collection.
+
+use std::sync::Arc;
+
+use http::Response;
+
+use super::{Call, answer};
+use crate::{
+    body::Body,
+    error::ApiError,
+    registry::{Target, options::ListOptions},
+    resources::Row,
+};
+
+pub(super) async fn collection(call: &Call<'_>, row: &Arc<Row>) -> Result<Response<Body>, ApiError> {
+    let (target, options) = asked(call, row, false)?;
+    let listing = call.registry().list(&target, &options).await?;
+    answer::listing(call, row, &listing)
+}
+
+/// The collection and the options of a list or a watch, checked.
+pub(super) fn asked(call: &Call<'_>, row: &Arc<Row>, watch: bool) -> Result<(Target, ListOptions), ApiError> {
+    let mut options = ListOptions::parse(&call.info.query, watch)?;
+    if let Some(fields) = &options.fields {
+        let known = row.strategy.selectors();
+        for requirement in fields.requirements() {
+            let name = requirement.field.as_str();
+            if !matches!(name, "metadata.name" | "metadata.namespace") && !known.contains(&name) {
+                return Err(ApiError::BadRequest(unknown_field(row, name)));
+            }
+        }
+    }
+    let target = call.target(row);
+    // A path may name one object and yet be watched (`/watch/pods/NAME`).
+    if !target.name.is_empty() && options.fields.is_none() {
+        let selector = format!("metadata.name={}", target.name);
+        options.fields = coracle_api::FieldSelector::parse(&selector).ok();
+    }
+    Ok((target.named(""), options))
+}
+
+fn unknown_field(row: &Row, name: &str) -> String {
+    // Kinds with selectors of their own are told apart from those that have
+    // none but name and namespace.
+    if row.strategy.selectors().is_empty() {
+        let text = "is not a known field selector: only \"metadata.name\", \"metadata.namespace\"";
+        return format!("{name:?} {text}");
+    }
+    format!("field label not supported: {name}")
+}

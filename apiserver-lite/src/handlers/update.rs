@@ -1,0 +1,62 @@
+//! PUT of an object, or of a part of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coracle_api::Object;
+use http::Response;
+
+use super::{Call, body, create};
+use crate::{
+    body::Body,
+    codec::negotiation::{self, Forms},
+    error::ApiError,
+    registry::{change::Change, options::Writing},
+    resources::{Part, Row},
+};
+
+pub(super) async fn object<B>(call: &Call<'_>, row: &Arc<Row>, sent: B) -> Result<Response<Body>, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin,
+    B::Error: std::fmt::Display,
+{
+    negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
+    let sent = body::read(call, sent).await?;
+    let options = call.options(Writing::Update)?;
+    let sent = body::json(call, sent)?;
+    let manager = call.manager(&options);
+    let mut author = call.author(&options, &manager);
+    let facts = &row.facts;
+    let mut object = body::object(&sent, &facts.gvk, &facts.schema, options.validation, &mut author.warnings)?;
+    row.strategy.default(&mut object);
+    body::place(&mut object, facts.namespaced, &call.info.namespace)?;
+    check_name(&object, &call.info.name)?;
+    let target = call.target(row);
+    let written = call.registry().update(&target, part(call), &Change::Replace(object), &mut author).await?;
+    create::respond(call, row, &written, &author.warnings)
+}
+
+/// The part of the object that the path names.
+pub(super) fn part<'a>(call: &Call<'a>) -> Part<'a> {
+    match call.info.subresource.as_str() {
+        "" => Part::Whole,
+        "status" => Part::Status,
+        other => Part::Other(other),
+    }
+}
+
+/// Checks that an object is the one that the path names.
+pub(super) fn check_name(object: &Object, name: &str) -> Result<(), ApiError> {
+    let given = object.name();
+    if given.is_empty() {
+        return Err(ApiError::BadRequest(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if given != name {
+        return Err(ApiError::BadRequest(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        )));
+    }
+    Ok(())
+}

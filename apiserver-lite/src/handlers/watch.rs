@@ -1,0 +1,268 @@
+//! Watches: a stream of events from a revision on.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use coracle_store::{Record, Revision};
+use futures::stream;
+use http::{HeaderValue, Response, header};
+use jiff::Timestamp;
+use rand::Rng;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{Call, answer, list};
+use crate::{
+    ApiServer,
+    body::Body,
+    codec::{
+        self, frame,
+        negotiation::{self, Form, Format, Forms, Output},
+        partial,
+        table::{self, Include},
+        yaml,
+    },
+    error::ApiError,
+    registry::{Target, options::ListOptions, rows},
+    resources::Row,
+    watch::{
+        Filter, Lagged, Subscriber,
+        filter::Seen,
+        subscriber::Next,
+    },
+};
+
+// How often a watcher that asked for bookmarks gets one.
+const BOOKMARKS: Duration = Duration::from_secs(60);
+
+pub(super) async fn collection(call: &Call<'_>, row: &Arc<Row>) -> Result<Response<Body>, ApiError> {
+    let output = negotiation::output(call.headers(), &call.info.query, Forms::List)?;
+    let (target, options) = list::asked(call, row, true)?;
+    let include = match output.form {
+        Form::Table(_) => table::include(&call.info.query)?,
+        _ => Include::Metadata,
+    };
+    let start = start(call, &target, &options).await?;
+    let writer = Writer {
+        server: call.server.clone(),
+        row: row.clone(),
+        include,
+        headed: false,
+        output,
+    };
+    let content_type = writer.content_type();
+    let session = Session {
+        subscriber: start.subscriber,
+        filter: call.registry().filter(&target, &options),
+        writer,
+        pending: start.initial,
+        ends: Instant::now() + lifetime(call, &options),
+        bookmarks: options.bookmarks,
+        next_bookmark: Instant::now() + BOOKMARKS,
+        over: false,
+    };
+    let mut response = Response::new(Body::stream(stream::unfold(session, Session::next)));
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    Ok(response)
+}
+
+fn lifetime(call: &Call<'_>, options: &ListOptions) -> Duration {
+    options.timeout.unwrap_or_else(|| {
+        let least = call.registry().config.min_watch_seconds as f64;
+        Duration::from_secs_f64(least * (1.0 + rand::rng().random::<f64>()))
+    })
+}
+
+struct Start {
+    subscriber: Result<Subscriber, Lagged>,
+    initial: Option<Initial>,
+}
+
+// What is there already, for watchers that do not bring a revision.
+struct Initial {
+    records: std::vec::IntoIter<Arc<Record>>,
+    revision: Revision,
+    // The bookmark that ends it, where the client asked for it.
+    closing: bool,
+}
+
+async fn start(call: &Call<'_>, target: &Target, options: &ListOptions) -> Result<Start, ApiError> {
+    let registry = call.registry();
+    let feed = registry.hub.feed(&rows::prefix(&target.row.facts));
+    let from = options.revision.unwrap_or_default();
+    let wants_initial = options.initial_events.unwrap_or(from.0 == 0);
+    if !wants_initial {
+        // Without a revision, from now on.
+        let from = if from.0 == 0 { registry.hub.revision() } else { from };
+        return Ok(Start { subscriber: Subscriber::new(&registry.hub, feed, from), initial: None });
+    }
+    let all = ListOptions {
+        limit: 0,
+        continue_token: String::new(),
+        revision: options.revision,
+        exact: false,
+        ..options.clone()
+    };
+    let listing = registry.list(target, &all).await?;
+    let closing = options.initial_events == Some(true) && options.bookmarks;
+    Ok(Start {
+        subscriber: Subscriber::new(&registry.hub, feed, listing.revision),
+        initial: Some(Initial { records: listing.records.into_iter(), revision: listing.revision, closing }),
+    })
+}
+
+struct Session {
+    subscriber: Result<Subscriber, Lagged>,
+    filter: Filter,
+    writer: Writer,
+    pending: Option<Initial>,
+    ends: Instant,
+    bookmarks: bool,
+    next_bookmark: Instant,
+    over: bool,
+}
+
+// A frame of initial events is about as large as one of later ones.
+const ENOUGH: usize = 64 << 10;
+
+impl Session {
+    async fn next(mut self) -> Option<(Bytes, Self)> {
+        if self.over {
+            return None;
+        }
+        let mut out = BytesMut::new();
+        if self.initial(&mut out) {
+            return Some((out.freeze(), self));
+        }
+        loop {
+            let subscriber = match &mut self.subscriber {
+                Ok(subscriber) => subscriber,
+                Err(lagged) => {
+                    let text = lagged.to_string();
+                    self.fail(&mut out, text);
+                    return Some((out.freeze(), self));
+                }
+            };
+            let deadline = if self.bookmarks { self.ends.min(self.next_bookmark) } else { self.ends };
+            match subscriber.next(deadline).await {
+                Ok(Next::Events(events)) => {
+                    for event in &events {
+                        if let Some(seen) = self.filter.see(event) {
+                            self.writer.seen(&mut out, &seen);
+                        }
+                    }
+                    if !out.is_empty() {
+                        return Some((out.freeze(), self));
+                    }
+                    if Instant::now() >= self.ends {
+                        return None;
+                    }
+                }
+                Ok(Next::Quiet(revision)) => {
+                    if Instant::now() >= self.ends {
+                        return None;
+                    }
+                    self.next_bookmark = Instant::now() + BOOKMARKS;
+                    self.writer.bookmark(&mut out, revision, false);
+                    return Some((out.freeze(), self));
+                }
+                Ok(Next::Closed) => return None,
+                Err(lagged) => {
+                    self.fail(&mut out, lagged.to_string());
+                    return Some((out.freeze(), self));
+                }
+            }
+        }
+    }
+
+    // Writes a part of what was there at the start; false when there is no
+    // more of it.
+    fn initial(&mut self, out: &mut BytesMut) -> bool {
+        let Some(initial) = &mut self.pending else { return false };
+        for record in initial.records.by_ref() {
+            self.writer.seen(out, &Seen::Added(record));
+            if out.len() > ENOUGH {
+                return true;
+            }
+        }
+        if initial.closing {
+            let revision = initial.revision;
+            self.writer.bookmark(out, revision, true);
+        }
+        self.pending = None;
+        !out.is_empty()
+    }
+
+    fn fail(&mut self, out: &mut BytesMut, message: String) {
+        let status = ApiError::Expired(message).status();
+        self.writer.line(out, "ERROR", &serde_json::to_vec(&status).unwrap_or_default());
+        self.over = true;
+    }
+}
+
+// Writes events in the form that the client wants.
+struct Writer {
+    server: Arc<ApiServer>,
+    row: Arc<Row>,
+    output: Output,
+    include: Include,
+    headed: bool,
+}
+
+impl Writer {
+    fn content_type(&self) -> HeaderValue {
+        HeaderValue::from_static(match (self.output.format, self.output.stream) {
+            (Format::Json, false) => "application/json",
+            (Format::Json, true) => "application/json;stream=watch",
+            (Format::Yaml, _) => "application/yaml",
+        })
+    }
+
+    fn seen(&mut self, out: &mut BytesMut, seen: &Seen) {
+        let (kind, record) = match seen {
+            Seen::Added(record) => ("ADDED", record),
+            Seen::Modified(record) => ("MODIFIED", record),
+            Seen::Deleted(record) => ("DELETED", record),
+        };
+        let bytes = answer::shown(&self.row, record);
+        let value = match &self.output.form {
+            Form::Whole => return self.line(out, kind, &bytes),
+            Form::Partial(version) | Form::PartialList(version) => {
+                partial::object(&codec::json::parse_stored(&bytes), version)
+            }
+            Form::Table(version) => {
+                let object = codec::json::parse_stored(&bytes);
+                let now: Timestamp = self.server.registry.config.clock.now();
+                let row = table::row(&object, &self.row.columns, self.include, version, now);
+                let columns = (!self.headed).then_some(&*self.row.columns);
+                let metadata = json!({ "resourceVersion": object.resource_version() });
+                table::table(version, metadata, columns, vec![row])
+            }
+        };
+        self.headed = true;
+        self.line(out, kind, &serde_json::to_vec(&value).unwrap_or_default());
+    }
+
+    fn bookmark(&self, out: &mut BytesMut, revision: Revision, initial_end: bool) {
+        let facts = &self.row.facts;
+        let (api_version, kind) = match &self.output.form {
+            Form::Whole | Form::Table(_) => (facts.api_version(), facts.gvk.kind.to_string()),
+            Form::Partial(version) | Form::PartialList(version) => {
+                (coracle_api::resource::api_version("meta.k8s.io", version), "PartialObjectMetadata".to_owned())
+            }
+        };
+        let object = frame::bookmark(&api_version, &kind, revision.0, initial_end);
+        self.line(out, "BOOKMARK", object.as_bytes());
+    }
+
+    fn line(&self, out: &mut BytesMut, kind: &str, object: &[u8]) {
+        match self.output.format {
+            Format::Json => frame::json(out, kind, object),
+            Format::Yaml => {
+                let object: serde_json::Value = serde_json::from_slice(object).unwrap_or_default();
+                let text = yaml::write(&json!({ "type": kind, "object": object }));
+                out.extend_from_slice(format!("---\n{text}").as_bytes());
+            }
+        }
+    }
+}
