@@ -23,7 +23,11 @@ fn stopping(server: &ApiServer) -> Option<&'static str> {
     server.registry.hub.closing().is_cancelled().then_some("process is shutting down")
 }
 
-const LIVE: &[Check] = &[Check { name: "ping", fault: fine }, Check { name: "log", fault: fine }, Check { name: "etcd", fault: fine }];
+const LIVE: &[Check] = &[
+    Check { name: "ping", fault: fine },
+    Check { name: "log", fault: fine },
+    Check { name: "etcd", fault: fine },
+];
 const READY: &[Check] = &[
     Check { name: "ping", fault: fine },
     Check { name: "log", fault: fine },
@@ -77,7 +81,11 @@ fn all(server: &ApiServer, info: &RequestInfo, kind: &str, checks: &[Check]) -> 
         .map(|name| format!("{name:?}"))
         .collect();
     if !unknown.is_empty() {
-        let _ = writeln!(lines, "warn: some health checks cannot be excluded: no matches for {}", unknown.join(", "));
+        let _ = writeln!(
+            lines,
+            "warn: some health checks cannot be excluded: no matches for {}",
+            unknown.join(", ")
+        );
     }
     if failed {
         return text(StatusCode::INTERNAL_SERVER_ERROR, format!("{lines}{kind} check failed\n"));

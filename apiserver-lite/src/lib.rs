@@ -14,9 +14,32 @@ pub mod config;
 pub mod discovery;
 pub mod error;
 pub mod handlers;
+pub mod health;
 pub mod patch;
+pub mod pipeline;
 pub mod registry;
 pub mod request;
 pub mod resources;
 pub mod schema;
+pub mod server;
+mod service;
 pub mod watch;
+
+use std::sync::Arc;
+
+use registry::Registry;
+
+pub use service::InProcess;
+
+/// A whole API server: what its listeners and in-process clients share.
+pub struct ApiServer {
+    /// The objects.
+    pub registry: Registry,
+}
+
+impl ApiServer {
+    /// A server over a registry.
+    pub fn new(registry: Registry) -> Arc<Self> {
+        Arc::new(Self { registry })
+    }
+}

@@ -7,13 +7,13 @@ use futures::FutureExt;
 use http::{HeaderValue, Request, Response, header};
 
 use crate::{
+    ApiServer,
     authn::{self, Peer},
     authz,
     body::Body,
     error::ApiError,
     handlers::{self, Call},
     health,
-    ApiServer,
     request::RequestInfo,
 };
 

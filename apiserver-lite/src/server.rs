@@ -12,11 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    authn::{Peer, certificate::Verifier},
-    ApiServer,
-    pipeline,
-};
+use crate::{ApiServer, authn::certificate::Verifier, pipeline};
 
 // A peer that connects and says nothing holds a socket for this long at most.
 const HANDSHAKE: Duration = Duration::from_secs(10);

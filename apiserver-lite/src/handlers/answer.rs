@@ -1,6 +1,5 @@
 //! Answers: objects, lists and Statuses in the form that the client wants.
 
-
 use bytes::Bytes;
 use coracle_api::{Object, Status};
 use coracle_store::Record;
@@ -42,7 +41,9 @@ pub fn json(status: StatusCode, body: Bytes) -> Response<Body> {
 pub fn status(status: &Status) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(code, Bytes::from(serde_json::to_vec(status).unwrap_or_default()));
-    if let Some(seconds) = status.details.as_ref().map(|details| details.retry_after_seconds).filter(|it| *it > 0) {
+    if let Some(seconds) =
+        status.details.as_ref().map(|details| details.retry_after_seconds).filter(|it| *it > 0)
+    {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
@@ -120,7 +121,12 @@ fn spoken(row: &Row, mut object: Object) -> Object {
 ///
 /// # Errors
 /// 400 for options of tables, 406
-pub fn object(call: &Call<'_>, row: &Row, status: StatusCode, shown: &Shown<'_>) -> Result<Response<Body>, ApiError> {
+pub fn object(
+    call: &Call<'_>,
+    row: &Row,
+    status: StatusCode,
+    shown: &Shown<'_>,
+) -> Result<Response<Body>, ApiError> {
     let output = negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
     let version = match &output.form {
         Form::Whole => {
@@ -166,14 +172,17 @@ pub fn listing(call: &Call<'_>, row: &Row, listing: &Listing) -> Result<Response
             let chunks = whole_list(row, listing, &api_version);
             if output.format == Format::Json && !output.pretty {
                 let mut response = Response::new(Body::from(chunks));
-                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+                    .headers_mut()
+                    .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 return Ok(response);
             }
             let value = serde_json::from_slice(&chunks.concat()).unwrap_or_default();
             return Ok(value_in(&output, StatusCode::OK, &value));
         }
         Form::Partial(version) | Form::PartialList(version) => {
-            let items: Vec<Value> = objects(row, listing).map(|object| partial::object(&object, version)).collect();
+            let items: Vec<Value> =
+                objects(row, listing).map(|object| partial::object(&object, version)).collect();
             let value = tree!({
                 "kind": "PartialObjectMetadataList",
                 "apiVersion": coracle_api::resource::api_version("meta.k8s.io", version),
@@ -186,7 +195,9 @@ pub fn listing(call: &Call<'_>, row: &Row, listing: &Listing) -> Result<Response
     };
     let include = table::include(&call.info.query)?;
     let now = call.registry().config.clock.now();
-    let rows = objects(row, listing).map(|object| table::row(&object, &row.columns, include, version, now)).collect();
+    let rows = objects(row, listing)
+        .map(|object| table::row(&object, &row.columns, include, version, now))
+        .collect();
     Ok(value_in(&output, StatusCode::OK, &table::table(version, metadata, columns(call, row), rows)))
 }
 
@@ -234,4 +245,3 @@ pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
         }
     }
 }
-

@@ -76,7 +76,11 @@ pub(super) fn success(call: &Call<'_>, status: &Status) -> Result<Response<Body>
     Ok(answer::value_in(&output, StatusCode::OK, &value))
 }
 
-pub(super) async fn collection<B>(call: &Call<'_>, row: &Arc<Row>, sent: B) -> Result<Response<Body>, ApiError>
+pub(super) async fn collection<B>(
+    call: &Call<'_>,
+    row: &Arc<Row>,
+    sent: B,
+) -> Result<Response<Body>, ApiError>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,

@@ -30,8 +30,8 @@ use crate::{
     error::ApiError,
     registry::{
         Registry, Target,
-        write::Author,
         options::{WriteOptions, Writing},
+        write::Author,
     },
     request::RequestInfo,
     resources::Row,
@@ -68,7 +68,8 @@ impl<'a> Call<'a> {
         if !options.manager.is_empty() {
             return options.manager.clone();
         }
-        let agent = self.headers().get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let agent =
+            self.headers().get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
         let name = agent.as_deref().unwrap_or_default().split('/').next().unwrap_or_default();
         let mut manager = String::new();
         for c in name.chars().filter(|c| !c.is_control()) {
@@ -117,7 +118,11 @@ where
     if !info.rest.is_empty() && !matches!(info.subresource.as_str(), "proxy") {
         return Err(ApiError::NoSuchPath);
     }
-    if info.subresource.is_empty() { whole(call, &row, body).await } else { subresource(call, &row, body).await }
+    if info.subresource.is_empty() {
+        whole(call, &row, body).await
+    } else {
+        subresource(call, &row, body).await
+    }
 }
 
 async fn whole<B>(call: &Call<'_>, row: &Arc<Row>, body: B) -> Result<Response<Body>, ApiError>
@@ -126,7 +131,8 @@ where
     B::Error: std::fmt::Display,
 {
     let has = |verb: &str| row.facts.verbs.iter().any(|it| it == verb);
-    let named = !call.info.name.is_empty() && !matches!(call.info.verb, "list" | "watch" | "deletecollection");
+    let named =
+        !call.info.name.is_empty() && !matches!(call.info.verb, "list" | "watch" | "deletecollection");
     if !has(call.info.verb) || (named && call.info.verb == "create") {
         return Err(ApiError::MethodNotAllowed);
     }
@@ -166,6 +172,9 @@ where
         (_, "get") if own_kind => get::object(call, row).await,
         (_, "update") if own_kind => update::object(call, row, body).await,
         (_, "patch") if own_kind => patch::object(call, row, body).await,
-        _ => Err(ApiError::plain(501, &format!("{}/{} is not served yet", row.facts.plural, call.info.subresource))),
+        _ => Err(ApiError::plain(
+            501,
+            &format!("{}/{} is not served yet", row.facts.plural, call.info.subresource),
+        )),
     }
 }

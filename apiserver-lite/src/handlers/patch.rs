@@ -33,8 +33,10 @@ where
     let (patch, options) = read(call, sent).await?;
     let manager = call.manager(&options);
     let mut author = call.author(&options, &manager);
-    let written =
-        call.registry().update(&call.target(row), update::part(call), &Change::Patch(Arc::new(patch)), &mut author).await?;
+    let written = call
+        .registry()
+        .update(&call.target(row), update::part(call), &Change::Patch(Arc::new(patch)), &mut author)
+        .await?;
     create::respond(call, row, &written, &author.warnings)
 }
 
@@ -52,7 +54,8 @@ where
 }
 
 fn form(call: &Call<'_>) -> Result<Form, ApiError> {
-    let given = call.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let given =
+        call.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match given.split(';').next().unwrap_or_default().trim() {
         "application/json-patch+json" => Ok(Form::Json),
         "application/merge-patch+json" => Ok(Form::Merge),

@@ -27,7 +27,8 @@ where
     let manager = call.manager(&options);
     let mut author = call.author(&options, &manager);
     let facts = &row.facts;
-    let mut object = body::object(&sent, &facts.gvk, &facts.schema, options.validation, &mut author.warnings)?;
+    let mut object =
+        body::object(&sent, &facts.gvk, &facts.schema, options.validation, &mut author.warnings)?;
     row.strategy.default(&mut object);
     body::place(&mut object, facts.namespaced, &call.info.namespace)?;
     check_name(&object, &call.info.name)?;

@@ -25,11 +25,7 @@ use crate::{
     error::ApiError,
     registry::{Target, options::ListOptions, rows},
     resources::Row,
-    watch::{
-        Filter, Lagged, Subscriber,
-        filter::Seen,
-        subscriber::Next,
-    },
+    watch::{Filter, Lagged, Subscriber, filter::Seen, subscriber::Next},
 };
 
 // How often a watcher that asked for bookmarks gets one.
@@ -43,13 +39,7 @@ pub(super) async fn collection(call: &Call<'_>, row: &Arc<Row>) -> Result<Respon
         _ => Include::Metadata,
     };
     let start = start(call, &target, &options).await?;
-    let writer = Writer {
-        server: call.server.clone(),
-        row: row.clone(),
-        include,
-        headed: false,
-        output,
-    };
+    let writer = Writer { server: call.server.clone(), row: row.clone(), include, headed: false, output };
     let content_type = writer.content_type();
     let session = Session {
         subscriber: start.subscriber,
@@ -247,9 +237,10 @@ impl Writer {
         let facts = &self.row.facts;
         let (api_version, kind) = match &self.output.form {
             Form::Whole | Form::Table(_) => (facts.api_version(), facts.gvk.kind.to_string()),
-            Form::Partial(version) | Form::PartialList(version) => {
-                (coracle_api::resource::api_version("meta.k8s.io", version), "PartialObjectMetadata".to_owned())
-            }
+            Form::Partial(version) | Form::PartialList(version) => (
+                coracle_api::resource::api_version("meta.k8s.io", version),
+                "PartialObjectMetadata".to_owned(),
+            ),
         };
         let object = frame::bookmark(&api_version, &kind, revision.0, initial_end);
         self.line(out, "BOOKMARK", object.as_bytes());

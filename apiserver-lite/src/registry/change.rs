@@ -5,7 +5,7 @@ use std::sync::Arc;
 use coracle_api::{Object, Resource, schema::Struct};
 use serde_json::Value;
 
-use super::options::FieldValidation;
+use super::{binding::Binding, options::FieldValidation, scale};
 use crate::{
     error::{ApiError, Subject},
     patch::{self, PatchError},
@@ -19,6 +19,10 @@ pub enum Change {
     Replace(Object),
     /// A patch is laid on it.
     Patch(Arc<Patch>),
+    /// Its scale is changed: the change is one to the `Scale` of the object.
+    Scale(Box<Change>),
+    /// A pod is given to a node.
+    Bind(Arc<Binding>),
 }
 
 /// A patch in one of the three forms.
@@ -59,6 +63,8 @@ impl Change {
         match self {
             Self::Replace(object) => Ok(Changed { object: object.clone(), warnings: Vec::new() }),
             Self::Patch(patch) => patch.onto(facts, current),
+            Self::Scale(change) => scale::change(change, facts, current),
+            Self::Bind(binding) => binding.onto(current),
         }
     }
 }

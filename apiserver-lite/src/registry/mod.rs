@@ -4,6 +4,7 @@
 //! Every write is a [`change::Change`] through [`write`] or, for deletions,
 //! [`delete`].
 
+pub mod binding;
 pub mod bootstrap;
 pub mod change;
 pub mod delete;
@@ -12,6 +13,7 @@ pub mod options;
 pub mod page;
 pub mod read;
 pub mod rows;
+pub mod scale;
 pub mod write;
 
 use std::sync::Arc;

@@ -347,6 +347,11 @@ impl DeleteOptions {
         errors
     }
 
+    /// Stores nothing, whatever the options said.
+    pub fn set_dry_run(&mut self) {
+        self.dry_run = Some(vec!["All".to_owned()]);
+    }
+
     /// Whether nothing is stored.
     pub fn dry_run(&self) -> bool {
         self.dry_run.as_ref().is_some_and(|values| !values.is_empty())

@@ -5,7 +5,7 @@
 //! effects that upstream has. The loop starts anew from what is there when
 //! another write came first, unless the client pinned a resourceVersion.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use coracle_api::{FieldError, Object, field::FieldPath};
 use coracle_store::{Record, StoreError, Write as Commit};
@@ -18,7 +18,7 @@ use crate::{
     authn::User,
     codec,
     error::{ApiError, Subject},
-    resources::{Claim, Part, Write},
+    resources::{Claim, Part, Row, Write},
     schema::canonical,
 };
 
@@ -166,14 +166,19 @@ impl Registry {
             let old = codec::json::parse_stored(&record.bytes);
             let warned = author.warnings.len();
             let now = self.config.clock.now();
-            let changed = change.onto(&target.row.facts, &old)?;
+            let before = spoken(&target.row, &old);
+            let changed = change.onto(&target.row.facts, &before)?;
             author.warnings.extend(changed.warnings);
             let mut new = changed.object;
             if matches!(change, Change::Patch(_)) {
                 target.row.strategy.default(&mut new);
             }
-            let pinned = self.pin(target, &mut new, &old)?;
-            let claim = self.admit_changed(target, part, &mut new, &old, author, now).await?;
+            let pinned = self.pin(target, &mut new, &old)? && matches!(change, Change::Replace(_));
+            let claim = match change {
+                // Upstream's scheduler writes past the strategy.
+                Change::Bind(_) => Claim::default(),
+                _ => self.admit_changed(target, part, &mut new, &before, &old, author, now).await?,
+            };
             match self.store_changed(target, new, &old, &record, claim, author.options.dry_run).await? {
                 Stored::Done(written) => return Ok(written),
                 Stored::Raced(_) if pinned => {
@@ -241,6 +246,7 @@ impl Registry {
         target: &Target,
         part: Part<'_>,
         new: &mut Object,
+        before: &Object,
         old: &Object,
         author: &mut Author<'_>,
         now: Timestamp,
@@ -248,9 +254,11 @@ impl Registry {
         let facts = &target.row.facts;
         let strategy = &target.row.strategy;
         self.dedup_owners(new, author, false);
-        self.manage(target, part, Some(old), new, author, now);
+        self.manage(target, part, Some(before), new, author, now);
         let attributes = self.attributes(target, part, Operation::Update, author);
-        admission::mutate(&attributes, new, Some(old)).await?;
+        admission::mutate(&attributes, new, Some(before)).await?;
+        // A new scale is a change to the object like any other.
+        let part = if part == Part::Other("scale") { Part::Whole } else { part };
         self.dedup_owners(new, author, true);
         let generation = old.meta("generation").cloned();
         new.set_meta("generation", generation);
@@ -370,6 +378,16 @@ impl Registry {
             twice.join(", ")
         ));
     }
+}
+
+// The object in the version that the row speaks.
+fn spoken<'a>(row: &Row, stored: &'a Object) -> Cow<'a, Object> {
+    if row.facts.gvk == row.facts.storage_version {
+        return Cow::Borrowed(stored);
+    }
+    let mut object = stored.clone();
+    row.strategy.from_storage(&mut object, &row.facts.api_version());
+    Cow::Owned(object)
 }
 
 enum Stored {

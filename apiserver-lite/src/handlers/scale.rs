@@ -1,0 +1,77 @@
+//! The `scale` subresource.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coracle_api::Object;
+use http::{Response, StatusCode};
+
+use super::{Call, answer, body, patch, update};
+use crate::{
+    body::Body,
+    codec::{
+        self,
+        negotiation::{self, Forms},
+    },
+    error::ApiError,
+    registry::{change::Change, options::Writing, scale, write::Written},
+    resources::{Part, Row},
+};
+
+pub(super) async fn get(call: &Call<'_>, row: &Arc<Row>) -> Result<Response<Body>, ApiError> {
+    let record = call.registry().get(&call.target(row)).await?;
+    respond(call, &codec::json::parse_stored(&record.bytes))
+}
+
+pub(super) async fn update<B>(call: &Call<'_>, row: &Arc<Row>, sent: B) -> Result<Response<Body>, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let sent = body::read(call, sent).await?;
+    let options = call.options(Writing::Update)?;
+    let sent = body::json(call, sent)?;
+    let manager = call.manager(&options);
+    let mut author = call.author(&options, &manager);
+    let Some(facts) = row.facts.subresource("scale") else { return Err(ApiError::NoSuchPath) };
+    let Some(schema) = &facts.schema else { return Err(ApiError::NoSuchPath) };
+    let mut new = body::object(&sent, &facts.gvk, schema, options.validation, &mut author.warnings)?;
+    body::place(&mut new, row.facts.namespaced, &call.info.namespace)?;
+    update::check_name(&new, &call.info.name)?;
+    write(call, row, Change::Replace(new), author).await
+}
+
+pub(super) async fn patch<B>(call: &Call<'_>, row: &Arc<Row>, sent: B) -> Result<Response<Body>, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let (patch, options) = patch::read(call, sent).await?;
+    let manager = call.manager(&options);
+    let author = call.author(&options, &manager);
+    write(call, row, Change::Patch(Arc::new(patch)), author).await
+}
+
+async fn write(
+    call: &Call<'_>,
+    row: &Arc<Row>,
+    change: Change,
+    mut author: crate::registry::write::Author<'_>,
+) -> Result<Response<Body>, ApiError> {
+    let change = Change::Scale(Box::new(change));
+    let written =
+        call.registry().update(&call.target(row), Part::Other("scale"), &change, &mut author).await?;
+    let object = match written {
+        Written::Stored { record, .. } | Written::Deleted(record) => codec::json::parse_stored(&record.bytes),
+        Written::Dry { object, .. } => object,
+    };
+    let mut response = respond(call, &object)?;
+    answer::warn(&mut response, &author.warnings);
+    Ok(response)
+}
+
+fn respond(call: &Call<'_>, object: &Object) -> Result<Response<Body>, ApiError> {
+    let output = negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
+    let scale = scale::of(object)?;
+    Ok(answer::value_in(&output, StatusCode::OK, &scale.into_value()))
+}
