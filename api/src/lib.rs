@@ -13,6 +13,7 @@ pub mod quantity;
 pub mod resource;
 pub mod schema;
 pub mod selector;
+pub mod stamp;
 pub mod status;
 
 pub use field::{FieldError, FieldErrorKind, FieldPath};

@@ -1,15 +1,33 @@
 //! From bytes to an [`Object`] in canonical form.
 
-use coracle_api::{GroupVersionKind, Object, schema::Struct};
+use std::fmt::Write as _;
+
+use coracle_api::{GroupVersionKind, Object, field::go_quote, resource::api_version, schema::Struct};
+use serde_json::Value;
+
+use super::{reader::text_of, registered, walk::Walk};
 
 /// What decoding found.
 #[derive(Debug)]
 pub struct Decoded {
     /// The object, canonical, without the fields that the schema does not have.
+    /// Its `kind` and `apiVersion` are those asked for.
     pub object: Object,
     /// `unknown field "spec.foo"`, `duplicate field "spec.a"`, in upstream's
     /// order: fieldValidation decides what becomes of them.
     pub strict: Vec<String>,
+}
+
+impl Decoded {
+    /// The message of the refusal when strict errors are refused; `None` when
+    /// there are none.
+    pub fn refusal(&self, gvk: &GroupVersionKind) -> Option<String> {
+        if self.strict.is_empty() {
+            return None;
+        }
+        let errors = format!("strict decoding error: {}", self.strict.join(", "));
+        Some(unfit(&gvk.version, &gvk.kind, gvk, &errors))
+    }
 }
 
 /// Why bytes are no object.
@@ -20,22 +38,138 @@ pub enum DecodeError {
     Malformed(String),
 }
 
-/// Decodes one object of `gvk` from JSON.
+/// Decodes one object of `gvk`, a built-in kind, from JSON. A body may leave
+/// `kind` and `apiVersion` out.
 ///
 /// # Errors
-/// `Malformed` for bad JSON, wrong types, too deep nesting.
-pub fn json(_body: &[u8], _gvk: &GroupVersionKind, _schema: &Struct) -> Result<Decoded, DecodeError> {
-    Err(DecodeError::Malformed("not built yet".to_owned()))
+/// `Malformed` for bad JSON, another kind or version, wrong types, too deep
+/// nesting, with the message of upstream's 400.
+pub fn json(body: &[u8], gvk: &GroupVersionKind, schema: &Struct) -> Result<Decoded, DecodeError> {
+    decode(body, gvk, schema).map_err(|fault| {
+        DecodeError::Malformed(match fault {
+            Fault::Unrecognized(fault) => {
+                let (kind, summary) = (&gvk.kind, summary(body));
+                format!("the object provided is unrecognized (must be of type {kind}): {fault} ({summary})")
+            }
+            Fault::Unfit { version, kind, fault } => unfit(&version, &kind, gvk, &fault),
+            Fault::Version(message) => message,
+        })
+    })
 }
 
-/// As [`json`], for a tree: what a patch made.
+/// Decodes a tree, such as the result of a patch, in the same way.
 ///
 /// # Errors
-/// As [`json`].
-pub fn value(
-    _value: serde_json::Value,
-    _gvk: &GroupVersionKind,
-    _schema: &Struct,
-) -> Result<Decoded, DecodeError> {
-    Err(DecodeError::Malformed("not built yet".to_owned()))
+/// As [`json`], with the bare text of what is wrong.
+pub fn value(tree: Value, gvk: &GroupVersionKind, schema: &Struct) -> Result<Decoded, DecodeError> {
+    let body = serde_json::to_vec(&tree).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    decode(&body, gvk, schema).map_err(|fault| {
+        let (Fault::Unrecognized(text) | Fault::Version(text) | Fault::Unfit { fault: text, .. }) = fault;
+        DecodeError::Malformed(text)
+    })
 }
+
+// What is wrong with a body.
+enum Fault {
+    // It does not even say what it is.
+    Unrecognized(String),
+    // It says that it is this kind, and is not one that was asked for.
+    Unfit { version: String, kind: String, fault: String },
+    // It is of another version; the whole message.
+    Version(String),
+}
+
+fn decode(body: &[u8], gvk: &GroupVersionKind, schema: &Struct) -> Result<Decoded, Fault> {
+    let text = text_of(body);
+    let mut walk = Walk::new(&text);
+    let parse =
+        |fault: &str| Fault::Unrecognized(format!("couldn't get version/kind; json parse error: {fault}"));
+    let map = walk.document(schema).map_err(|error| parse(&error.0))?;
+    if let Some(fault) = &walk.identity {
+        return Err(parse(fault));
+    }
+    let mut object = Object(map);
+    let given = given(&object).map_err(Fault::Unrecognized)?;
+    check_identity(body, &given, gvk)?;
+    let strict = std::mem::take(&mut walk.strict);
+    if let Some(fault) = walk.fault() {
+        return Err(Fault::Unfit { version: gvk.version.to_string(), kind: gvk.kind.to_string(), fault });
+    }
+    object.0.insert("kind".to_owned(), Value::String(gvk.kind.to_string()));
+    object.0.insert("apiVersion".to_owned(), Value::String(gvk.api_version()));
+    Ok(Decoded { object, strict })
+}
+
+// The group, version and kind that the body gives.
+struct Given {
+    group: String,
+    version: String,
+    kind: String,
+}
+
+fn given(object: &Object) -> Result<Given, String> {
+    let text = object.api_version();
+    let mut parts = text.split('/');
+    let (group, version) = match (parts.next(), parts.next(), parts.next()) {
+        _ if text.is_empty() || text == "/" => ("", ""),
+        (Some(version), None, _) => ("", version),
+        (Some(group), Some(version), None) => (group, version),
+        _ => return Err(format!("unexpected GroupVersion string: {text}")),
+    };
+    Ok(Given { group: group.to_owned(), version: version.to_owned(), kind: object.kind().to_owned() })
+}
+
+// What the body leaves out is what was asked for; what it gives must be that.
+fn check_identity(body: &[u8], given: &Given, gvk: &GroupVersionKind) -> Result<(), Fault> {
+    let kind = if given.kind.is_empty() { &*gvk.kind } else { &given.kind };
+    let (group, version) = match (given.group.as_str(), given.version.as_str()) {
+        ("", "") => (&*gvk.group, &*gvk.version),
+        (group, "") if group == gvk.group => (group, &*gvk.version),
+        given => given,
+    };
+    if (group, version, kind) == (&*gvk.group, &*gvk.version, &*gvk.kind) {
+        return Ok(());
+    }
+    let data = api_version(group, version);
+    let fault = if version.is_empty() {
+        format!("Object 'apiVersion' is missing in '{}'", String::from_utf8_lossy(body))
+    } else if !registered::kind(group, version, kind) {
+        let (kind, data) = (go_quote(kind), go_quote(&data));
+        format!("no kind {kind} is registered for version {data} in scheme \"pkg/runtime/scheme.go:111\"")
+    } else if kind == gvk.kind {
+        let expected = gvk.api_version();
+        return Err(Fault::Version(format!(
+            "the API version in the data ({data}) does not match the expected API version ({expected})"
+        )));
+    } else {
+        let target = registered::package(&gvk.group);
+        format!("converting ({version}.{kind}) to ({target}.{}): unknown conversion", gvk.kind)
+    };
+    Err(Fault::Unfit { version: version.to_owned(), kind: kind.to_owned(), fault })
+}
+
+fn unfit(version: &str, kind: &str, gvk: &GroupVersionKind, fault: &str) -> String {
+    format!("{kind} in version {} cannot be handled as a {}: {fault}", go_quote(version), gvk.kind)
+}
+
+// The beginning of the body: as text when it looks like JSON, else in hex.
+fn summary(body: &[u8]) -> String {
+    const MOST: usize = 30;
+    let head = body.get(..MOST).unwrap_or(body);
+    let more = if body.len() > MOST { " ..." } else { "" };
+    match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(head)),
+        Some(_) => {
+            let mut hex = String::with_capacity(2 * MOST + more.len());
+            for byte in head {
+                // Writing to a String cannot fail.
+                let _ = write!(hex, "{byte:02x}");
+            }
+            hex + more
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

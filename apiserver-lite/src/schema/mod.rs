@@ -5,3 +5,7 @@
 
 pub mod canonical;
 pub mod decode;
+mod go_type;
+mod reader;
+mod registered;
+mod walk;
