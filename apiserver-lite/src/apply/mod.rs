@@ -1,7 +1,16 @@
 //! Who owns which field: field sets, managedFields, and server-side apply.
+//!
+//! Start at [`updated`], which every write that is not an apply goes through.
+//! Field paths are those of structured-merge-diff (KEP-555).
 
-use coracle_api::{Object, Resource};
+pub mod fieldset;
+pub mod managed;
+pub mod reset;
+pub mod walk;
+
 use jiff::Timestamp;
+
+pub use managed::{keep_times, updated};
 
 /// Who writes, and how.
 pub struct Writer<'a> {
@@ -12,11 +21,3 @@ pub struct Writer<'a> {
     /// The time of the write.
     pub now: Timestamp,
 }
-
-/// Updates `metadata.managedFields` of `new` after a create, update or patch
-/// (not an apply) by `writer`.
-pub fn updated(_resource: &Resource, _old: Option<&Object>, _new: &mut Object, _writer: &Writer<'_>) {}
-
-/// Keeps the times of entries of `old` that differ in nothing else, so that an
-/// update that changes nothing writes nothing.
-pub fn keep_times(_new: &mut Object, _old: &Object) {}

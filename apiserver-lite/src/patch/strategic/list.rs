@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::{DELETE_FROM, ELEMENT_ORDER, Level, MARKER, bad_order, merge_map, operand, unknown_directive};
+use super::{ELEMENT_ORDER, Level, MARKER, merge_map, operand, unknown_directive};
 use crate::patch::{PatchError, golang};
 
 /// Merges `patch` into `original`, lists of one field with merge key `key`.
