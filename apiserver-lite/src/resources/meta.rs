@@ -87,6 +87,16 @@ pub fn validate_update(new: &Object, old: &Object) -> Vec<FieldError> {
     errors
 }
 
+/// Takes back what a write to a part of the object, `/status` for most kinds,
+/// did to the metadata of the whole.
+pub fn keep(new: &mut Object, old: &Object) {
+    for field in
+        ["deletionTimestamp", "generation", "selfLink", "labels", "annotations", "finalizers", "ownerReferences"]
+    {
+        new.set_meta(field, old.meta(field).cloned());
+    }
+}
+
 /// The finalizers of a built-in kind: a name without a domain must be one that
 /// Kubernetes itself uses. Custom resources, CRDs, API services and the kinds
 /// of admissionregistration are not checked so.

@@ -4,6 +4,8 @@
 //! columns of its table. One file a kind, `resources/<group>/<kind>.rs`.
 
 pub mod age;
+pub mod core;
+pub mod label_selectors;
 pub mod meta;
 pub mod rules;
 
