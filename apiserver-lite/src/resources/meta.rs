@@ -90,9 +90,15 @@ pub fn validate_update(new: &Object, old: &Object) -> Vec<FieldError> {
 /// Takes back what a write to a part of the object, `/status` for most kinds,
 /// did to the metadata of the whole.
 pub fn keep(new: &mut Object, old: &Object) {
-    for field in
-        ["deletionTimestamp", "generation", "selfLink", "labels", "annotations", "finalizers", "ownerReferences"]
-    {
+    for field in [
+        "deletionTimestamp",
+        "generation",
+        "selfLink",
+        "labels",
+        "annotations",
+        "finalizers",
+        "ownerReferences",
+    ] {
         new.set_meta(field, old.meta(field).cloned());
     }
 }

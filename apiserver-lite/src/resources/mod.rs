@@ -45,8 +45,12 @@ pub struct Builtin {
 }
 
 /// The kinds that do something of their own. All others are [`Plain`].
-static BUILTINS: &[Builtin] =
-    &[Builtin { group: "", plural: "pods", strategy: |_| Arc::new(core::pods::Pods), columns: DEFAULT_COLUMNS }];
+static BUILTINS: &[Builtin] = &[Builtin {
+    group: "",
+    plural: "pods",
+    strategy: |_| Arc::new(core::pods::Pods),
+    columns: DEFAULT_COLUMNS,
+}];
 
 /// What of the cluster's configuration the kinds need.
 #[derive(Debug, Clone)]

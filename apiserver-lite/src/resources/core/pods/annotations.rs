@@ -4,10 +4,7 @@
 use coracle_api::{FieldError, FieldPath};
 use serde_json::{Map, Value};
 
-use super::{
-    containers, scheduling,
-    volumes::descending,
-};
+use super::{containers, scheduling, volumes::descending};
 use crate::resources::rules::{Errors, Place, check};
 
 /// Marks a pod that a node runs by itself, and that is only shown here.
@@ -164,6 +161,8 @@ pub fn unchanged(
             errors.push(FieldError::forbidden(&path.key(key), detail));
         }
     };
-    old.iter().filter(|(key, value)| new.get(*key) != Some(*value)).for_each(|(key, _)| refuse(key, "remove or update"));
+    old.iter()
+        .filter(|(key, value)| new.get(*key) != Some(*value))
+        .for_each(|(key, _)| refuse(key, "remove or update"));
     new.keys().filter(|key| !old.contains_key(*key)).for_each(|key| refuse(key, "add"));
 }

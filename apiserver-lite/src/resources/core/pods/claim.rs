@@ -88,7 +88,9 @@ fn storage(spec: &Place<'_>, errors: &mut Errors) {
 }
 
 fn one_source(spec: &Place<'_>, errors: &mut Errors) {
-    let (Some(source), Some(reference)) = (spec.get("dataSource"), spec.field("dataSourceRef")) else { return };
+    let (Some(source), Some(reference)) = (spec.get("dataSource"), spec.field("dataSourceRef")) else {
+        return;
+    };
     let same = ["apiGroup", "kind", "name"].iter().all(|field| source.get(*field) == reference.get(field));
     let detail = if !reference.text("namespace").is_empty() {
         "may not be specified when dataSourceRef.namespace is specified"

@@ -33,12 +33,8 @@ static COMMON: &[Check] = &[
     Check::Within("securityContext", security::CONTAINER),
 ];
 
-static CONTAINER: &[Check] = &[
-    Check::All(COMMON),
-    Check::With(named_once),
-    Check::All(PROBED),
-    Check::With(restart_policy),
-];
+static CONTAINER: &[Check] =
+    &[Check::All(COMMON), Check::With(named_once), Check::All(PROBED), Check::With(restart_policy)];
 
 static INIT: &[Check] = &[
     Check::All(COMMON),
@@ -158,7 +154,9 @@ fn no_services(container: &Place<'_>, errors: &mut Errors) {
         .chain(["livenessProbe", "readinessProbe", "startupProbe", "lifecycle"])
     {
         // `resources` is always written, if empty.
-        let set = container.get(field).is_some_and(|it| it.as_object().is_none_or(|it| !it.is_empty()) || field != "resources");
+        let set = container
+            .get(field)
+            .is_some_and(|it| it.as_object().is_none_or(|it| !it.is_empty()) || field != "resources");
         if set {
             let path = container.path_of(field);
             errors.push(FieldError::forbidden(&path, "cannot be set for an Ephemeral Container"));
@@ -175,7 +173,8 @@ fn ports(container: &Place<'_>, errors: &mut Errors) {
         if faults.is_empty() && !name.is_empty() && !names.insert(name) {
             errors.push(FieldError::duplicate(&port.path_of("name"), name));
         }
-        errors.extend(faults.into_iter().map(|fault| FieldError::invalid(&port.path_of("name"), name, fault)));
+        errors
+            .extend(faults.into_iter().map(|fault| FieldError::invalid(&port.path_of("name"), name, fault)));
         check(PORT, &port, errors);
     }
 }
@@ -220,7 +219,8 @@ fn mounts(container: &Place<'_>, errors: &mut Errors) {
     let mut seen = HashSet::new();
     for mount in list.items() {
         let (name, path) = (mount.text("name"), mount.text("mountPath"));
-        let wrong = |field: &str, value: &str, detail| FieldError::invalid(&mount.path_of(field), value, detail);
+        let wrong =
+            |field: &str, value: &str, detail| FieldError::invalid(&mount.path_of(field), value, detail);
         mount_target(&mount, errors);
         if !seen.insert(path) {
             errors.push(wrong("mountPath", path, "must be unique"));
@@ -304,7 +304,8 @@ fn devices(container: &Place<'_>, errors: &mut Errors) {
     let (mut names, mut paths) = (HashSet::new(), HashSet::new());
     for device in list.items() {
         let (name, path) = (device.text("name"), device.text("devicePath"));
-        let wrong = |field: &str, value: &str, detail| FieldError::invalid(&device.path_of(field), value, detail);
+        let wrong =
+            |field: &str, value: &str, detail| FieldError::invalid(&device.path_of(field), value, detail);
         check(&[Check::Field("name", &[Rule::Required("")])], &device, errors);
         if !name.is_empty() && !names.insert(name) {
             errors.push(wrong("name", name, "must be unique"));
@@ -336,7 +337,8 @@ const ONLY_CLAIMS: &str =
     "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
 
 fn resize_policy(container: &Place<'_>, errors: &mut Errors) {
-    let never = container.above().and_then(Place::above).is_some_and(|spec| spec.text("restartPolicy") == "Never");
+    let never =
+        container.above().and_then(Place::above).is_some_and(|spec| spec.text("restartPolicy") == "Never");
     let Some(list) = container.field("resizePolicy") else { return };
     let mut seen = HashSet::new();
     for policy in list.items() {

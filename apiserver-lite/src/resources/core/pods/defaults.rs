@@ -122,9 +122,12 @@ fn container(container: &mut Fields) {
     }
     for field in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(probe) = inner(container, field) {
-            for (field, default) in
-                [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
-            {
+            for (field, default) in [
+                ("timeoutSeconds", 1),
+                ("periodSeconds", 10),
+                ("successThreshold", 1),
+                ("failureThreshold", 3),
+            ] {
                 zero(probe, field, default);
             }
             http(probe);

@@ -48,8 +48,7 @@ const RESOURCES: &[&str] = &[
     "requests.memory",
 ];
 
-const BYTES: &[&str] =
-    &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+const BYTES: &[&str] = &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
 
 static KEY: &[Check] = &[
     Check::With(|key, errors| {

@@ -47,8 +47,7 @@ pub static LIFECYCLE: &[Check] = &[
 
 type Handler = (&'static str, &'static [Check]);
 
-static PROBE_HANDLERS: &[Handler] =
-    &[("exec", EXEC), ("httpGet", HTTP), ("tcpSocket", TCP), ("grpc", GRPC)];
+static PROBE_HANDLERS: &[Handler] = &[("exec", EXEC), ("httpGet", HTTP), ("tcpSocket", TCP), ("grpc", GRPC)];
 
 static HOOK_HANDLERS: &[Handler] =
     &[("exec", EXEC), ("httpGet", HTTP), ("tcpSocket", TCP), ("sleep", &[Check::With(sleep)])];
@@ -64,7 +63,8 @@ static HTTP: &[Check] = &[
     Check::With(|http, errors| port(http.get("port"), &http.path_of("port"), errors)),
     Check::With(|http, errors| one_of(http, "scheme", &["HTTP", "HTTPS"], errors)),
     Check::With(|http, errors| {
-        for name in http.list("httpHeaders").iter().map(|header| header["name"].as_str().unwrap_or_default()) {
+        for name in http.list("httpHeaders").iter().map(|header| header["name"].as_str().unwrap_or_default())
+        {
             let faults = format::http_header_name(name).into_iter();
             errors.extend(faults.map(|fault| FieldError::invalid(&http.path_of("httpHeaders"), name, fault)));
         }
@@ -114,14 +114,71 @@ fn sleep(sleep: &Place<'_>, errors: &mut Errors) {
 }
 
 const LINUX_SIGNALS: &[&str] = &[
-    "SIGABRT", "SIGALRM", "SIGBUS", "SIGCHLD", "SIGCLD", "SIGCONT", "SIGFPE", "SIGHUP", "SIGILL", "SIGINT",
-    "SIGIO", "SIGIOT", "SIGKILL", "SIGPIPE", "SIGPOLL", "SIGPROF", "SIGPWR", "SIGQUIT", "SIGRTMAX",
-    "SIGRTMAX-1", "SIGRTMAX-10", "SIGRTMAX-11", "SIGRTMAX-12", "SIGRTMAX-13", "SIGRTMAX-14", "SIGRTMAX-2",
-    "SIGRTMAX-3", "SIGRTMAX-4", "SIGRTMAX-5", "SIGRTMAX-6", "SIGRTMAX-7", "SIGRTMAX-8", "SIGRTMAX-9",
-    "SIGRTMIN", "SIGRTMIN+1", "SIGRTMIN+10", "SIGRTMIN+11", "SIGRTMIN+12", "SIGRTMIN+13", "SIGRTMIN+14",
-    "SIGRTMIN+15", "SIGRTMIN+2", "SIGRTMIN+3", "SIGRTMIN+4", "SIGRTMIN+5", "SIGRTMIN+6", "SIGRTMIN+7",
-    "SIGRTMIN+8", "SIGRTMIN+9", "SIGSEGV", "SIGSTKFLT", "SIGSTOP", "SIGSYS", "SIGTERM", "SIGTRAP", "SIGTSTP",
-    "SIGTTIN", "SIGTTOU", "SIGURG", "SIGUSR1", "SIGUSR2", "SIGVTALRM", "SIGWINCH", "SIGXCPU", "SIGXFSZ",
+    "SIGABRT",
+    "SIGALRM",
+    "SIGBUS",
+    "SIGCHLD",
+    "SIGCLD",
+    "SIGCONT",
+    "SIGFPE",
+    "SIGHUP",
+    "SIGILL",
+    "SIGINT",
+    "SIGIO",
+    "SIGIOT",
+    "SIGKILL",
+    "SIGPIPE",
+    "SIGPOLL",
+    "SIGPROF",
+    "SIGPWR",
+    "SIGQUIT",
+    "SIGRTMAX",
+    "SIGRTMAX-1",
+    "SIGRTMAX-10",
+    "SIGRTMAX-11",
+    "SIGRTMAX-12",
+    "SIGRTMAX-13",
+    "SIGRTMAX-14",
+    "SIGRTMAX-2",
+    "SIGRTMAX-3",
+    "SIGRTMAX-4",
+    "SIGRTMAX-5",
+    "SIGRTMAX-6",
+    "SIGRTMAX-7",
+    "SIGRTMAX-8",
+    "SIGRTMAX-9",
+    "SIGRTMIN",
+    "SIGRTMIN+1",
+    "SIGRTMIN+10",
+    "SIGRTMIN+11",
+    "SIGRTMIN+12",
+    "SIGRTMIN+13",
+    "SIGRTMIN+14",
+    "SIGRTMIN+15",
+    "SIGRTMIN+2",
+    "SIGRTMIN+3",
+    "SIGRTMIN+4",
+    "SIGRTMIN+5",
+    "SIGRTMIN+6",
+    "SIGRTMIN+7",
+    "SIGRTMIN+8",
+    "SIGRTMIN+9",
+    "SIGSEGV",
+    "SIGSTKFLT",
+    "SIGSTOP",
+    "SIGSYS",
+    "SIGTERM",
+    "SIGTRAP",
+    "SIGTSTP",
+    "SIGTTIN",
+    "SIGTTOU",
+    "SIGURG",
+    "SIGUSR1",
+    "SIGUSR2",
+    "SIGVTALRM",
+    "SIGWINCH",
+    "SIGXCPU",
+    "SIGXFSZ",
 ];
 
 fn stop_signal(lifecycle: &Place<'_>, errors: &mut Errors) {
@@ -133,7 +190,10 @@ fn stop_signal(lifecycle: &Place<'_>, errors: &mut Errors) {
     let os = lifecycle.within("spec").and_then(|spec| spec.get("os")).map(|os| os["name"].as_str());
     let supported = match os {
         None => {
-            errors.push(FieldError::forbidden(&path, "may not be set for containers with empty `spec.os.name`"));
+            errors.push(FieldError::forbidden(
+                &path,
+                "may not be set for containers with empty `spec.os.name`",
+            ));
             return;
         }
         Some(Some("windows")) => &["SIGKILL", "SIGTERM"],

@@ -12,11 +12,8 @@ use crate::resources::{
 };
 
 /// `projected`
-pub static PROJECTED: &[Check] = &[
-    Check::Field("defaultMode", MODE),
-    Check::Field("defaultUser", USER),
-    Check::With(sources),
-];
+pub static PROJECTED: &[Check] =
+    &[Check::Field("defaultMode", MODE), Check::Field("defaultUser", USER), Check::With(sources)];
 
 const KEY_TYPES: &[&str] = &["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"];
 const HOUR: i64 = 3600;
@@ -168,7 +165,9 @@ fn signer_name(place: &Place<'_>, errors: &mut Errors) {
     }
     let labels = |text: &str, rule: fn(&str) -> Vec<String>, errors: &mut Errors| {
         let wrong = text.split('.').find(|label| !rule(label).is_empty());
-        for (label, fault) in wrong.into_iter().flat_map(|it| rule(it).into_iter().map(move |fault| (it, fault))) {
+        for (label, fault) in
+            wrong.into_iter().flat_map(|it| rule(it).into_iter().map(move |fault| (it, fault)))
+        {
             errors.push(FieldError::invalid(&path, text, format!("validating label {label:?}: {fault}")));
         }
     };

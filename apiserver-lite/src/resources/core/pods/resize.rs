@@ -37,7 +37,13 @@ pub fn validate(new: &Object, old: &Object) -> Errors {
     }
     for list in ["initContainers", "containers"] {
         for (index, (new, old)) in pairs(spec, before, list).enumerate() {
-            removed(&new["resources"], &old["resources"], &path.child(list).index(index).child("resources"), "", &mut errors);
+            removed(
+                &new["resources"],
+                &old["resources"],
+                &path.child(list).index(index).child("resources"),
+                "",
+                &mut errors,
+            );
         }
     }
     containers(&mut rest, before, &path, &mut errors);
@@ -102,7 +108,9 @@ fn removed(new: &Value, old: &Value, path: &FieldPath, whose: &str, errors: &mut
 fn whole(rest: &mut Value, before: &Value, path: &FieldPath, errors: &mut Errors) {
     let set = |spec: &Value| {
         let own = spec.get("resources");
-        own.is_some_and(|own| ["requests", "limits"].iter().any(|it| list(own, it).is_some_and(|it| !it.is_empty())))
+        own.is_some_and(|own| {
+            ["requests", "limits"].iter().any(|it| list(own, it).is_some_and(|it| !it.is_empty()))
+        })
     };
     if !set(rest) && !set(before) {
         return;
@@ -171,8 +179,10 @@ fn containers(rest: &mut Value, before: &Value, path: &FieldPath, errors: &mut E
             }
             let policies = new.get("resizePolicy").and_then(Value::as_array);
             if init && changed && new["restartPolicy"] != "Always" {
-                let restart = policies.into_iter().flatten().filter(|it| it["restartPolicy"] == "RestartContainer");
-                let detail = "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
+                let restart =
+                    policies.into_iter().flatten().filter(|it| it["restartPolicy"] == "RestartContainer");
+                let detail =
+                    "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
                 errors.extend(restart.map(|_| FieldError::forbidden(&at, detail)));
             }
         }

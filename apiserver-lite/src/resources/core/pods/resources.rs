@@ -77,7 +77,10 @@ pub fn of_pods(name: &str) -> bool {
 /// What a resource's name must be, anywhere.
 pub fn name(name: &str, path: &FieldPath) -> Errors {
     let faults = format::qualified_name(name);
-    if faults.is_empty() && !name.contains('/') && !STANDARD.contains(&name) && !huge(name)
+    if faults.is_empty()
+        && !name.contains('/')
+        && !STANDARD.contains(&name)
+        && !huge(name)
         && !name.starts_with("requests.hugepages-")
     {
         let detail = "must be a standard resource type or fully qualified";
@@ -329,7 +332,8 @@ pub fn quality(pod: &Object) -> &'static str {
     let spec = pod.0.get("spec").unwrap_or(&null);
     let whole = spec.get("resources").filter(|resources| {
         let names = |kind: &str| resources.get(kind).and_then(Value::as_object);
-        let named = |map: Option<&Map<String, Value>>| map.is_some_and(|map| map.keys().any(|it| of_pods(it)));
+        let named =
+            |map: Option<&Map<String, Value>>| map.is_some_and(|map| map.keys().any(|it| of_pods(it)));
         named(names("requests")) || named(names("limits"))
     });
     if let Some(resources) = whole {

@@ -17,7 +17,8 @@ pub static CONTAINER: &[Check] = &[
     Check::Field("runAsGroup", ID),
     Check::Field("procMount", &[Rule::OneOf(&["Default", "Unmasked"])]),
     Check::With(|context, errors| {
-        let host_users = context.within("spec").is_none_or(|spec| spec.get("hostUsers") != Some(&false.into()));
+        let host_users =
+            context.within("spec").is_none_or(|spec| spec.get("hostUsers") != Some(&false.into()));
         if host_users && context.text("procMount") == "Unmasked" {
             let detail = "`hostUsers` must be false to use `Unmasked`";
             errors.push(FieldError::invalid(&context.path_of("procMount"), "Unmasked", detail));
@@ -146,7 +147,11 @@ fn sysctls(context: &Place<'_>, errors: &mut Errors) {
         let shared = |field: &str| spec.is_some_and(|spec| spec.flag(field));
         match sysctl_namespace(name) {
             Some("net") if shared("hostNetwork") => {
-                errors.push(FieldError::invalid(&path, name, "may not be specified when 'hostNetwork' is true"));
+                errors.push(FieldError::invalid(
+                    &path,
+                    name,
+                    "may not be specified when 'hostNetwork' is true",
+                ));
             }
             Some("ipc") if shared("hostIPC") => {
                 errors.push(FieldError::invalid(&path, name, "may not be specified when 'hostIPC' is true"));
@@ -275,7 +280,8 @@ pub fn host_process(spec: &Place<'_>, errors: &mut Errors) {
         return;
     }
     if hosted != all {
-        let detail = "If pod contains any hostProcess containers then all containers must be HostProcess containers";
+        let detail =
+            "If pod contains any hostProcess containers then all containers must be HostProcess containers";
         errors.push(FieldError::invalid(&spec.path(), "", detail));
     }
     if !spec.flag("hostNetwork") {
@@ -333,7 +339,9 @@ pub fn of_os(spec: &Place<'_>, errors: &mut Errors) {
                     errors.push(FieldError::forbidden(&spec.path_of(field), detail));
                 }
             }
-            containers::visit(spec, |container| unset_within(container, CONTAINER_LINUX_ONLY, detail, errors));
+            containers::visit(spec, |container| {
+                unset_within(container, CONTAINER_LINUX_ONLY, detail, errors)
+            });
         }
         other => errors.push(FieldError::not_supported(&os.path(), other, &["linux", "windows"])),
     }

@@ -72,7 +72,8 @@ impl Names {
         let before = CONTAINERS.iter().take_while(|it| **it != list);
         let own = CONTAINERS.iter().find(|it| **it == list).and_then(|list| self.first(list, name));
         // Upstream lets init containers repeat the empty name.
-        let repeats = own.is_some_and(|first| first < index) && !(name.is_empty() && list == "initContainers");
+        let repeats =
+            own.is_some_and(|first| first < index) && !(name.is_empty() && list == "initContainers");
         repeats || before.into_iter().any(|list| self.first(list, name).is_some())
     }
 }

@@ -9,9 +9,7 @@ use coracle_api::{FieldError, FieldPath, Object, format};
 use serde_json::Value;
 
 use super::{resources, transitions, update};
-use crate::resources::{
-    rules::{Check, Errors, IMMUTABLE, Place, Rule, check},
-};
+use crate::resources::rules::{Check, Errors, IMMUTABLE, Place, Rule, check};
 
 /// Validates an update of `/status`.
 pub fn validate(new: &Object, old: &Object) -> Errors {
@@ -37,7 +35,9 @@ pub fn validate(new: &Object, old: &Object) -> Errors {
     for list in LISTS {
         check(&[Check::Each(list, USER)], &status, &mut errors);
     }
-    for (list, containers) in [("containerStatuses", "containers"), ("initContainerStatuses", "initContainers")] {
+    for (list, containers) in
+        [("containerStatuses", "containers"), ("initContainerStatuses", "initContainers")]
+    {
         devices(&status, &new, list, containers, &mut errors);
     }
     check(NO_DEVICES, &status, &mut errors);
@@ -124,7 +124,11 @@ fn extended_claim(claim: &Place<'_>, spec: &Place<'_>, errors: &mut Errors) {
             None => {
                 let detail =
                     "must match the name of an entry in spec.initContainers.name or spec.containers.name";
-                errors.push(FieldError::invalid(&mapping.path_of("containerName"), container.clone(), detail));
+                errors.push(FieldError::invalid(
+                    &mapping.path_of("containerName"),
+                    container.clone(),
+                    detail,
+                ));
             }
             Some(it) if it["resources"]["requests"].get(&resource).is_none() => {
                 let detail = "must match the extended resource name of an entry in spec.initContainers.resources.requests or spec.containers.resources.requests";
@@ -142,10 +146,7 @@ fn extended_claim(claim: &Place<'_>, spec: &Place<'_>, errors: &mut Errors) {
         }
     }
     check(
-        &[Check::Field(
-            "resourceClaimName",
-            &[Rule::Required(""), Rule::Format(format::dns1123_subdomain)],
-        )],
+        &[Check::Field("resourceClaimName", &[Rule::Required(""), Rule::Format(format::dns1123_subdomain)])],
         claim,
         errors,
     );
@@ -195,7 +196,8 @@ fn dual_stack(ips: &[String], list: &[Value], path: &FieldPath, errors: &mut Err
     if let Some(index) = parsed.iter().position(Option::is_none) {
         let mut error = FieldError::forbidden(path, "");
         error.kind = coracle_api::FieldErrorKind::Internal;
-        error.detail = format!("failed to check for dual stack with error:invalid IP[{index}]: {}", ips[index]);
+        error.detail =
+            format!("failed to check for dual stack with error:invalid IP[{index}]: {}", ips[index]);
         errors.push(error);
     }
     let families: HashSet<bool> = parsed.iter().flatten().map(IpAddr::is_ipv4).collect();

@@ -171,7 +171,8 @@ fn gated(spec: &mut Value, before: &Value, errors: &mut Errors) {
     if spec.get("nodeSelector") != before.get("nodeSelector") {
         let new = spec.get("nodeSelector").and_then(Value::as_object);
         let old = before.get("nodeSelector").and_then(Value::as_object);
-        let kept = old.into_iter().flatten().all(|(key, value)| new.and_then(|new| new.get(key)) == Some(value));
+        let kept =
+            old.into_iter().flatten().all(|(key, value)| new.and_then(|new| new.get(key)) == Some(value));
         if !kept {
             let shown = spec.get("nodeSelector").cloned().unwrap_or_default();
             let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";

@@ -68,7 +68,10 @@ static SOURCES: &[Source] = &[
     source("projected", projected::PROJECTED),
     source("scaleIO", &[required("gateway"), required("system"), required("volumeName")]),
     source("csi", &[Check::With(csi)]),
-    source("ephemeral", &[required("volumeClaimTemplate"), Check::Within("volumeClaimTemplate", claim::TEMPLATE)]),
+    source(
+        "ephemeral",
+        &[required("volumeClaimTemplate"), Check::Within("volumeClaimTemplate", claim::TEMPLATE)],
+    ),
     source("image", &[required("reference"), Check::Field("pullPolicy", containers::PULL_POLICY)]),
 ];
 
@@ -135,7 +138,11 @@ fn one_source(volume: &Place<'_>, pod: &str, errors: &mut Errors) {
             check(source.checks, &place, errors);
         }
         let name = volume.text("name");
-        if source.field == "ephemeral" && !found_before(volume, "ephemeral") && !pod.is_empty() && !name.is_empty() {
+        if source.field == "ephemeral"
+            && !found_before(volume, "ephemeral")
+            && !pod.is_empty()
+            && !name.is_empty()
+        {
             let claim = claim_name(pod, volume);
             for fault in format::name_is_subdomain(&claim, false) {
                 let detail = format!("PVC name {claim:?}: {fault}");
@@ -304,7 +311,9 @@ fn host_port(pair: &str) -> bool {
         Some(rest) => rest.split_once(']').is_some_and(|(host, port)| {
             !host.contains('[') && port.strip_prefix(':').is_some_and(|port| !port.contains([':', '[', ']']))
         }),
-        None => pair.split_once(':').is_some_and(|(host, port)| !format!("{host}{port}").contains([':', '[', ']'])),
+        None => pair
+            .split_once(':')
+            .is_some_and(|(host, port)| !format!("{host}{port}").contains([':', '[', ']'])),
     }
 }
 
@@ -422,7 +431,11 @@ static CSI_DRIVER: &[Check] = &[Check::Field(
 
 /// A path that does not lead up: `..` is no part of it.
 pub fn no_backsteps(path: &str) -> Vec<String> {
-    if path.split('/').any(|part| part == "..") { vec!["must not contain '..'".to_owned()] } else { Vec::new() }
+    if path.split('/').any(|part| part == "..") {
+        vec!["must not contain '..'".to_owned()]
+    } else {
+        Vec::new()
+    }
 }
 
 /// A relative path that does not lead up.
