@@ -1,1 +1,5 @@
-fn main() {}
+//! The `coracle` command.
+
+fn main() -> std::process::ExitCode {
+    coracle::cli::main()
+}

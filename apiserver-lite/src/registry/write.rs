@@ -18,7 +18,7 @@ use crate::{
     authn::User,
     codec,
     error::{ApiError, Subject},
-    resources::{Claim, Part, Row, Write},
+    resources::{Claim, Part, Row, Write, meta},
     schema::canonical,
 };
 
@@ -131,7 +131,8 @@ impl Registry {
         };
         strategy.prepare(&write, new, None);
         let claim = strategy.begin(self, &write, new, None).await?;
-        let errors = strategy.validate(&write, new, None); // META
+        let mut errors = meta::validate(new, facts.namespaced, |name, prefix| strategy.name(name, prefix));
+        errors.extend(strategy.validate(&write, new, None));
         if !errors.is_empty() {
             return Err(ApiError::Invalid { subject: Subject::kind_of(facts, new.name()), errors });
         }
@@ -274,7 +275,8 @@ impl Registry {
         strategy.prepare(&write, new, Some(old));
         keep_system_fields(new, old);
         let claim = strategy.begin(self, &write, new, Some(old)).await?;
-        let errors = strategy.validate(&write, new, Some(old)); // META
+        let mut errors = meta::validate_update(new, old);
+        errors.extend(strategy.validate(&write, new, Some(old)));
         if !errors.is_empty() {
             return Err(ApiError::Invalid { subject: Subject::kind_of(facts, &target.name), errors });
         }

@@ -1,0 +1,172 @@
+//! `coracle up`
+
+use std::{
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+use coracle_store::Mode;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Place;
+use crate::{
+    Cluster, Options, cluster,
+    data_dir::{DataDir, Running},
+    kubeconfig,
+    pki::Pki,
+};
+
+#[derive(Args)]
+pub(super) struct Up {
+    #[command(flatten)]
+    place: Place,
+    /// Where the API server listens; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:6443", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Write the kubeconfig there, and merge it nowhere
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// How data is kept: on disk before a write is acknowledged, on disk soon after, or not at all
+    #[arg(long, value_enum, default_value_t = Durability::Durable)]
+    store: Durability,
+    /// How many simulated nodes there are
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    nodes: usize,
+    /// Which controllers run: `*` is all, `-job-controller` is without that one
+    #[arg(long, default_value = "*", value_name = "LIST", allow_hyphen_values = true)]
+    controllers: String,
+    /// Whether a scheduler runs
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    scheduler: bool,
+    /// The range of cluster IPs
+    #[arg(long, default_value = "10.96.0.0/12", value_name = "CIDR")]
+    service_cluster_ip_range: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Durability {
+    Durable,
+    Relaxed,
+    Memory,
+}
+
+impl Up {
+    pub(super) fn run(self) -> Result<(), String> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| format!("cannot start: {error}"))?;
+        let done = runtime.block_on(self.serve());
+        // Nothing is left that may not be cut off.
+        runtime.shutdown_background();
+        done
+    }
+
+    async fn serve(self) -> Result<(), String> {
+        // Before anything is started: a signal that comes early is not lost.
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+        let path = self.place.path()?;
+        let data = DataDir::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let addresses = cluster::addresses(self.listen.ip(), &self.service_cluster_ip_range);
+        let pki = Pki::load_or_create(&data.pki(), &addresses).map_err(|error| error.to_string())?;
+        let cluster = Cluster::start(self.options(&data, &pki)).await.map_err(|error| error.to_string())?;
+        let announced = self.announce(&data, &pki, &cluster);
+        if announced.is_ok() {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            eprintln!("stopping");
+        }
+        data.withdraw();
+        cluster.stop().await;
+        announced
+    }
+
+    fn options(&self, data: &DataDir, pki: &Pki) -> Options {
+        let mut options = Options {
+            store: match self.store {
+                Durability::Durable => Mode::Durable(data.store()),
+                Durability::Relaxed => Mode::Relaxed(data.store()),
+                Durability::Memory => Mode::Memory,
+            },
+            listen: Some((self.listen, pki.clone())),
+            controllers: self.controllers.clone(),
+            scheduler: self.scheduler,
+            nodes: self.nodes,
+            ..Options::default()
+        };
+        options.config.service_range.clone_from(&self.service_cluster_ip_range);
+        options
+    }
+
+    // Says on stderr what runs where, writes the kubeconfig, and then says
+    // `ready` on stdout.
+    fn announce(&self, data: &DataDir, pki: &Pki, cluster: &Cluster) -> Result<(), String> {
+        let address = cluster.address().unwrap_or(self.listen);
+        let reached =
+            if address.ip().is_unspecified() { ([127, 0, 0, 1], address.port()).into() } else { address };
+        let url = format!("https://{reached}");
+        let config = kubeconfig::administrator(&url, pki);
+        let file = self.kubeconfig.clone().unwrap_or_else(|| data.kubeconfig());
+        kubeconfig::write(&file, &config).map_err(|error| error.to_string())?;
+        let merged = match &self.kubeconfig {
+            Some(_) => None,
+            None => merge(&config),
+        };
+        let running = Running { pid: std::process::id(), url: url.clone(), kubeconfig: file.clone() };
+        data.announce(&running).map_err(|error| format!("{}: {error}", data.path().display()))?;
+        self.report(data, cluster, &url, merged.as_deref());
+        println!("ready {url} {}", file.display());
+        std::io::stdout().flush().map_err(|error| format!("stdout: {error}"))
+    }
+
+    fn report(&self, data: &DataDir, cluster: &Cluster, url: &str, merged: Option<&Path>) {
+        eprintln!(
+            "coracle {} (Kubernetes {})",
+            env!("CARGO_PKG_VERSION"),
+            apiserver_lite::health::KUBERNETES
+        );
+        let found = cluster.found();
+        let kept = match self.store {
+            Durability::Durable => {
+                format!("{}, durable, {} objects found", data.path().display(), found.keys)
+            }
+            Durability::Relaxed => {
+                format!("{}, relaxed, {} objects found", data.path().display(), found.keys)
+            }
+            Durability::Memory => "in memory, gone at the end".to_owned(),
+        };
+        eprintln!("  data        {kept}");
+        if let Some(dropped) = found.dropped {
+            eprintln!("              {} bytes of an unfinished write were dropped", dropped.bytes);
+        }
+        eprintln!("  API         {url}");
+        eprintln!("  controllers {}", self.controllers);
+        eprintln!("  scheduler   {}", if self.scheduler { "on" } else { "off" });
+        eprintln!("  nodes       {} simulated", self.nodes);
+        if let Some(path) = merged {
+            eprintln!("  kubectl     context {:?} is current in {}", kubeconfig::NAME, path.display());
+        }
+    }
+}
+
+// Merges into the file that kubectl reads and writes. Failing to is no reason
+// not to run.
+fn merge(config: &serde_yaml_ng::Value) -> Option<PathBuf> {
+    let listed = std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty());
+    let path = match listed {
+        Some(list) => std::env::split_paths(&list).find(|path| !path.as_os_str().is_empty())?,
+        None => PathBuf::from(std::env::var_os("HOME")?).join(".kube/config"),
+    };
+    match kubeconfig::merge(&path, config) {
+        Ok(()) => Some(path),
+        Err(error) => {
+            eprintln!("coracle: {error}");
+            None
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! A cluster: store, API server, controllers, scheduler, nodes. Started in
+//! this order, stopped in reverse.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use apiserver_lite::{
+    ApiServer, InProcess,
+    authn::User,
+    config::Config,
+    registry::{self, Registry, Rows},
+    resources::{self, Settings},
+    server::{Listener, Tls},
+    watch::Hub,
+};
+use coracle_store::{Embedded, Found, Mode, Store, StoreError};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::pki::{Pki, PkiError};
+
+/// How a cluster is to be.
+#[derive(Clone)]
+pub struct Options {
+    /// Where its data is kept.
+    pub store: Mode,
+    /// Where its API server listens; `None`: nowhere, only in this process.
+    pub listen: Option<(SocketAddr, Pki)>,
+    /// The controllers that run, in upstream's syntax.
+    pub controllers: String,
+    /// Whether a scheduler runs.
+    pub scheduler: bool,
+    /// The number of simulated nodes.
+    pub nodes: usize,
+    /// The API server's settings.
+    pub config: Config,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            store: Mode::Memory,
+            listen: None,
+            controllers: "*".to_owned(),
+            scheduler: true,
+            nodes: 1,
+            config: Config::default(),
+        }
+    }
+}
+
+/// Why a cluster does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store does not open.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The address cannot be listened at.
+    #[error("cannot listen at {address}: {reason}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why, with the holder where that is known.
+        reason: String,
+    },
+    /// The certificates are no use.
+    #[error("{0}")]
+    Pki(#[from] PkiError),
+    /// A controller that does not exist.
+    #[error("--controllers: {0}")]
+    Controllers(String),
+    /// The objects that every cluster has could not be made.
+    #[error("cannot set the cluster up: {0}")]
+    Bootstrap(String),
+}
+
+/// A running cluster. It runs until it is [stopped](Cluster::stop).
+pub struct Cluster {
+    server: Arc<ApiServer>,
+    store: Arc<Embedded>,
+    address: Option<SocketAddr>,
+    // In the order of their start.
+    parts: Vec<Part>,
+}
+
+struct Part {
+    shutdown: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Part {
+    fn start(run: impl FnOnce(CancellationToken) -> JoinSet<()>) -> Self {
+        let shutdown = CancellationToken::new();
+        Self { tasks: run(shutdown.clone()), shutdown }
+    }
+
+    async fn stop(mut self) {
+        self.shutdown.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Cluster {
+    /// Starts a cluster. When this returns, its API server answers.
+    ///
+    /// # Errors
+    /// Nothing runs then.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let controllers = coracle_controllers::Config::with_controllers(&options.controllers)
+            .map_err(|error| StartError::Controllers(error.to_string()))?;
+        let settings = Settings {
+            service_networks: vec![options.config.service_range.clone()],
+            node_ports: options.config.node_ports.0..=options.config.node_ports.1,
+        };
+        let rows = Rows::new(resources::builtins_with(&settings));
+        let hub = Arc::new(Hub::new(options.config.history));
+        for row in rows.all().iter().filter(|row| !row.facts.storage.is_empty()) {
+            hub.feed(&registry::rows::prefix(&row.facts));
+        }
+        // Listen first: a second cluster on the same port learns it before it
+        // touches anything.
+        let listener = match &options.listen {
+            None => None,
+            Some((address, pki)) => Some(listen(*address, pki).await?),
+        };
+        let store = Arc::new(Embedded::open(coracle_store::Options::new(options.store, hub.clone()))?);
+        hub.starts_at(store.oldest(), store.revision());
+        let mut config = options.config;
+        let address = listener.as_ref().and_then(|listener| listener.address().ok());
+        if let Some(address) = address {
+            config.advertise = address;
+        }
+        let server = ApiServer::new(Registry::new(store.clone(), hub, config, rows));
+        registry::bootstrap::run(&server.registry)
+            .await
+            .map_err(|error| StartError::Bootstrap(error.to_string()))?;
+        let mut cluster = Self { server, store, address, parts: Vec::new() };
+        if let Some(listener) = listener {
+            let server = cluster.server.clone();
+            cluster.start_part(|tasks, shutdown| {
+                tasks.spawn(listener.serve(server, shutdown));
+            });
+        }
+        cluster.start_loops(controllers, options.scheduler, options.nodes);
+        Ok(cluster)
+    }
+
+    fn start_part(&mut self, spawn: impl FnOnce(&mut JoinSet<()>, CancellationToken)) {
+        self.parts.push(Part::start(|shutdown| {
+            let mut tasks = JoinSet::new();
+            spawn(&mut tasks, shutdown);
+            tasks
+        }));
+    }
+
+    fn start_loops(&mut self, controllers: coracle_controllers::Config, scheduler: bool, nodes: usize) {
+        let client = self.client_as("system:kube-controller-manager");
+        self.start_part(|tasks, shutdown| {
+            tasks.spawn(coracle_controllers::run(client, controllers, shutdown));
+        });
+        let _ = (scheduler, nodes);
+    }
+
+    /// A client of the cluster as its administrator, with no socket between.
+    pub fn client(&self) -> kube::Client {
+        self.client_as("kubernetes-admin")
+    }
+
+    fn client_as(&self, name: &str) -> kube::Client {
+        let user = User::authenticated(name, &["system:masters"]);
+        kube::Client::new(InProcess::new(self.server.clone(), user), "default")
+    }
+
+    /// Where the API server listens.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// What was in the store at the start.
+    pub fn found(&self) -> Found {
+        self.store.found()
+    }
+
+    /// Stops everything in the reverse order of its start. Every write that
+    /// was acknowledged is safe then.
+    pub async fn stop(mut self) {
+        while let Some(part) = self.parts.pop() {
+            part.stop().await;
+        }
+        self.server.registry.hub.close();
+        self.store.close().await;
+    }
+}
+
+async fn listen(address: SocketAddr, pki: &Pki) -> Result<Listener, StartError> {
+    let tls = tls(pki).map_err(|reason| StartError::Listen { address, reason })?;
+    Listener::bind(address, tls).await.map_err(|error| {
+        let holder =
+            (error.kind() == std::io::ErrorKind::AddrInUse).then(|| holder(address.port())).flatten();
+        let reason = match holder {
+            Some(holder) => format!("{error}; {holder} has it"),
+            None => error.to_string(),
+        };
+        StartError::Listen { address, reason }
+    })
+}
+
+fn tls(pki: &Pki) -> Result<Tls, String> {
+    use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+    let certificates = |pem: &str| -> Result<Vec<CertificateDer<'static>>, String> {
+        CertificateDer::pem_slice_iter(pem.as_bytes())
+            .collect::<Result<_, _>>()
+            .map_err(|error| error.to_string())
+    };
+    Ok(Tls {
+        chain: certificates(&pki.server.certificate)?,
+        key: PrivateKeyDer::from_pem_slice(pki.server.key.as_bytes()).map_err(|error| error.to_string())?,
+        client_authorities: certificates(&pki.authority.certificate)?,
+    })
+}
+
+/// The addresses that a server listening at `listen` is reached at: those the
+/// certificate must name.
+pub fn addresses(listen: IpAddr, service_range: &str) -> Vec<IpAddr> {
+    let mut addresses = vec![IpAddr::from([127, 0, 0, 1])];
+    if !listen.is_unspecified() && !addresses.contains(&listen) {
+        addresses.push(listen);
+    }
+    // The first address of the range is the `kubernetes` Service's.
+    if let Some(IpAddr::V4(base)) = service_range.split('/').next().and_then(|text| text.parse().ok()) {
+        addresses.push(IpAddr::V4((u32::from(base) + 1).into()));
+    }
+    addresses
+}
+
+// The process that listens at a port, as far as this user may know.
+fn holder(port: u16) -> Option<String> {
+    let wanted = format!(":{port:04X}");
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
+    let inode = tables.iter().flat_map(|table| table.lines()).find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let local = fields.next()?;
+        let (_, state) = (fields.next()?, fields.next()?);
+        let inode = fields.nth(5)?;
+        (state == "0A" && local.ends_with(&wanted)).then(|| format!("socket:[{inode}]"))
+    })?;
+    for process in std::fs::read_dir("/proc").ok()?.flatten() {
+        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else { continue };
+        let holds = files
+            .flatten()
+            .any(|file| std::fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == inode.as_str()));
+        if holds {
+            let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            return Some(format!("process {} ({})", process.file_name().to_string_lossy(), name.trim()));
+        }
+    }
+    None
+}

@@ -1,0 +1,12 @@
+//! Coracle: a whole Kubernetes in one process.
+//!
+//! [`Cluster`] puts one together from its parts and takes it apart again; the
+//! command line in [`cli`] is a thin layer over it.
+
+pub mod cli;
+pub mod cluster;
+pub mod data_dir;
+pub mod kubeconfig;
+pub mod pki;
+
+pub use cluster::{Cluster, Options};

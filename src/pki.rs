@@ -1,0 +1,211 @@
+//! The cluster's certificates: one authority, the server's, the
+//! administrator's. Made at the first start and kept.
+
+use std::{
+    fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType,
+};
+use time::{Duration, OffsetDateTime};
+
+use crate::data_dir::write_private;
+
+/// Names under which the server is reached, besides its addresses.
+const NAMES: &[&str] = &[
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+];
+const YEARS: i64 = 10;
+
+/// A certificate and its key, in PEM.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// The certificate.
+    pub certificate: String,
+    /// The key.
+    pub key: String,
+}
+
+/// The certificates of a cluster.
+#[derive(Debug, Clone)]
+pub struct Pki {
+    /// The authority. Whoever holds its key is the cluster's administrator.
+    pub authority: Pair,
+    /// The API server's.
+    pub server: Pair,
+    /// The administrator's: in the group `system:masters`.
+    pub admin: Pair,
+}
+
+/// Why there are no certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A file cannot be read or written.
+    #[error("{path}: {error}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A certificate or key is not one.
+    #[error("cannot make certificates: {0}")]
+    Certificate(#[from] rcgen::Error),
+}
+
+impl Pki {
+    /// The certificates in `directory`; those that are missing, or do not fit
+    /// `addresses`, are made.
+    ///
+    /// # Errors
+    /// When files cannot be read or written.
+    pub fn load_or_create(directory: &Path, addresses: &[IpAddr]) -> Result<Self, PkiError> {
+        fs::create_dir_all(directory)
+            .map_err(|error| PkiError::File { path: directory.to_owned(), error })?;
+        let files = Files(directory);
+        let authority = match files.read("ca")? {
+            Some(pair) => pair,
+            None => files.write("ca", authority()?)?,
+        };
+        let issuer = Issuer::from_ca_cert_pem(&authority.certificate, KeyPair::from_pem(&authority.key)?)?;
+        let server = match files.read("apiserver")?.filter(|pair| serves(pair, addresses)) {
+            Some(pair) => pair,
+            None => files.write("apiserver", server(&issuer, addresses)?)?,
+        };
+        let admin = match files.read("admin")? {
+            Some(pair) => pair,
+            None => files.write("admin", client(&issuer, "kubernetes-admin", "system:masters")?)?,
+        };
+        Ok(Self { authority, server, admin })
+    }
+
+    /// Certificates that are kept nowhere.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub fn ephemeral(addresses: &[IpAddr]) -> Result<Self, PkiError> {
+        let authority = authority()?;
+        let issuer = Issuer::from_ca_cert_pem(&authority.certificate, KeyPair::from_pem(&authority.key)?)?;
+        let server = server(&issuer, addresses)?;
+        let admin = client(&issuer, "kubernetes-admin", "system:masters")?;
+        Ok(Self { authority, server, admin })
+    }
+}
+
+struct Files<'a>(&'a Path);
+
+impl Files<'_> {
+    fn read(&self, name: &str) -> Result<Option<Pair>, PkiError> {
+        let read = |ending: &str| {
+            let path = self.0.join(format!("{name}.{ending}"));
+            match fs::read_to_string(&path) {
+                Ok(text) => Ok(Some(text)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(PkiError::File { path, error }),
+            }
+        };
+        Ok(read("crt")?.zip(read("key")?).map(|(certificate, key)| Pair { certificate, key }))
+    }
+
+    fn write(&self, name: &str, pair: Pair) -> Result<Pair, PkiError> {
+        for (ending, text) in [("key", &pair.key), ("crt", &pair.certificate)] {
+            let path = self.0.join(format!("{name}.{ending}"));
+            write_private(&path, text.as_bytes()).map_err(|error| PkiError::File { path, error })?;
+        }
+        Ok(pair)
+    }
+}
+
+fn params(name: &str, organization: Option<&str>) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let mut subject = DistinguishedName::new();
+    if let Some(organization) = organization {
+        subject.push(DnType::OrganizationName, organization);
+    }
+    subject.push(DnType::CommonName, name);
+    params.distinguished_name = subject;
+    // Clocks of other machines may be a little behind.
+    params.not_before = OffsetDateTime::now_utc() - Duration::hours(1);
+    params.not_after = OffsetDateTime::now_utc() + Duration::days(365 * YEARS);
+    params
+}
+
+fn authority() -> Result<Pair, PkiError> {
+    let mut params = params("coracle-ca", None);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages =
+        vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate()?;
+    Ok(Pair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
+}
+
+fn server(issuer: &Issuer<'_, KeyPair>, addresses: &[IpAddr]) -> Result<Pair, PkiError> {
+    let mut params = params("kube-apiserver", None);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    for name in NAMES {
+        params.subject_alt_names.push(SanType::DnsName((*name).try_into()?));
+    }
+    params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
+    signed(params, issuer)
+}
+
+fn client(issuer: &Issuer<'_, KeyPair>, name: &str, group: &str) -> Result<Pair, PkiError> {
+    let mut params = params(name, Some(group));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    signed(params, issuer)
+}
+
+fn signed(params: CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Result<Pair, PkiError> {
+    let key = KeyPair::generate()?;
+    Ok(Pair { certificate: params.signed_by(&key, issuer)?.pem(), key: key.serialize_pem() })
+}
+
+// Whether the certificate names all addresses and is good for a while yet.
+fn serves(pair: &Pair, addresses: &[IpAddr]) -> bool {
+    use x509_parser::{extensions::GeneralName, pem::parse_x509_pem};
+    let Ok((_, pem)) = parse_x509_pem(pair.certificate.as_bytes()) else { return false };
+    let Ok(certificate) = pem.parse_x509() else { return false };
+    let soon = OffsetDateTime::now_utc() + Duration::days(30);
+    if certificate.validity().not_after.timestamp() < soon.unix_timestamp() {
+        return false;
+    }
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return false };
+    addresses.iter().all(|address| {
+        let octets = match address {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        names
+            .value
+            .general_names
+            .iter()
+            .any(|name| matches!(name, GeneralName::IPAddress(it) if *it == octets))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_kept_and_the_servers_follows_its_addresses() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Pki::load_or_create(directory.path(), &["127.0.0.1".parse().unwrap()]).unwrap();
+        let same = Pki::load_or_create(directory.path(), &["127.0.0.1".parse().unwrap()]).unwrap();
+        assert_eq!(first.server.certificate, same.server.certificate);
+        assert_eq!(first.admin.key, same.admin.key);
+        let moved = Pki::load_or_create(directory.path(), &["192.0.2.7".parse().unwrap()]).unwrap();
+        assert_ne!(first.server.certificate, moved.server.certificate);
+        assert_eq!(first.authority.certificate, moved.authority.certificate);
+    }
+}
