@@ -46,7 +46,7 @@ pub const fn field(name: &'static str, number: u16, shape: Shape, flags: u8) -> 
 pub const fn defaulted(json: &'static str, mut field: Field) -> Field {
     // Forgotten, not dropped: a destructor cannot run in a constant, and what
     // stood there was `None`.
-    mem::forget(mem::replace(&mut field.default, Some(Cow::Borrowed(json))));
+    mem::forget(field.default.replace(Cow::Borrowed(json)));
     field
 }
 

@@ -23,13 +23,14 @@ pub struct Definitions<'a> {
     roots: HashSet<&'a str>,
     kinds: BTreeMap<&'a str, &'a GroupVersionKind>,
     lists: Vec<&'a Resource>,
+    specials: HashSet<&'static str>,
 }
 
 impl<'a> Definitions<'a> {
     /// None yet.
     pub fn new(form: Form) -> Self {
         let (structs, roots, kinds) = (BTreeMap::new(), HashSet::new(), BTreeMap::new());
-        Self { form, structs, roots, kinds, lists: Vec::new() }
+        Self { form, structs, roots, kinds, lists: Vec::new(), specials: HashSet::new() }
     }
 
     /// The form that the definitions have.
@@ -60,7 +61,8 @@ impl<'a> Definitions<'a> {
     }
 
     /// A reference to what patches are.
-    pub fn add_patch(&self) -> Value {
+    pub fn add_patch(&mut self) -> Value {
+        self.specials.insert(PATCH);
         self.form.reference(PATCH)
     }
 
@@ -81,7 +83,7 @@ impl<'a> Definitions<'a> {
             Shape::Struct(it) => self.reach(it),
             Shape::List(it) => self.reach_shape(&it.element),
             Shape::Map(it) => self.reach_shape(&it.value),
-            _ => {}
+            _ => self.specials.extend(special(shape)),
         }
     }
 
@@ -104,7 +106,9 @@ impl<'a> Definitions<'a> {
             all.insert(list_name(resource), writer.list(resource));
         }
         for (name, schema) in specials(self.form) {
-            all.insert(name.to_owned(), schema);
+            if self.specials.contains(name) {
+                all.insert(name.to_owned(), schema);
+            }
         }
         all
     }
@@ -160,26 +164,33 @@ impl Writer<'_> {
             Shape::Any if of.go_name() == "JSONSchemaProps" => json!({}),
             shape => self.shape(shape),
         };
-        if let Some(text) = self.texts.field(&of.name, &field.name) {
-            // OpenAPI 3.0 ignores what stands beside a reference.
-            if self.form == Form::V3 && schema.get("$ref").is_some() {
-                schema = json!({ "allOf": [schema] });
-            }
+        let text = self.texts.field(&of.name, &field.name);
+        let default = field.default.as_deref().filter(|_| self.form == Form::V3);
+        let default = default.and_then(|text| serde_json::from_str::<Value>(text).ok());
+        // OpenAPI 3.0 ignores what stands beside a reference.
+        if self.form == Form::V3 && (text.is_some() || default.is_some()) && schema.get("$ref").is_some() {
+            schema = json!({ "allOf": [schema] });
+        }
+        if let Some(text) = text {
             schema["description"] = text.into();
         }
-        let default = field.default.as_deref().filter(|_| self.form == Form::V3);
-        if let Some(default) = default.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+        if let Some(default) = default {
             schema["default"] = default;
         }
-        if let Shape::Struct(it) = &field.shape {
-            if !it.atomic && self.structs.get(&*it.name).is_some_and(|known| known.atomic) {
-                schema["x-kubernetes-map-type"] = "granular".into();
-            }
+        if let Shape::Struct(it) = &field.shape
+            && !it.atomic
+            && self.structs.get(&*it.name).is_some_and(|known| known.atomic)
+        {
+            schema["x-kubernetes-map-type"] = "granular".into();
         }
         if let Some(key) = field.patch.key {
             schema["x-kubernetes-patch-merge-key"] = key.into();
         }
-        let strategies = [(field.patch.merge, "merge"), (field.patch.retain_keys, "retainKeys")];
+        let strategies = [
+            (field.patch.merge, "merge"),
+            (field.patch.retain_keys, "retainKeys"),
+            (field.patch.replace, "replace"),
+        ];
         let strategies: Vec<_> = strategies.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
         if !strategies.is_empty() {
             schema["x-kubernetes-patch-strategy"] = strategies.join(",").into();
@@ -188,6 +199,9 @@ impl Writer<'_> {
     }
 
     fn shape(&self, shape: &Shape) -> Value {
+        if let Some(name) = special(shape) {
+            return self.form.reference(name);
+        }
         match shape {
             Shape::String => json!({ "type": "string" }),
             Shape::Bool => json!({ "type": "boolean" }),
@@ -195,13 +209,6 @@ impl Writer<'_> {
             Shape::Int64 => json!({ "type": "integer", "format": "int64" }),
             Shape::Float64 => json!({ "type": "number", "format": "double" }),
             Shape::Bytes => json!({ "type": "string", "format": "byte" }),
-            Shape::Time => self.form.reference("io.k8s.apimachinery.pkg.apis.meta.v1.Time"),
-            Shape::MicroTime => self.form.reference("io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime"),
-            Shape::Duration => self.form.reference("io.k8s.apimachinery.pkg.apis.meta.v1.Duration"),
-            Shape::Quantity => self.form.reference("io.k8s.apimachinery.pkg.api.resource.Quantity"),
-            Shape::IntOrString => self.form.reference("io.k8s.apimachinery.pkg.util.intstr.IntOrString"),
-            Shape::FieldsV1 => self.form.reference("io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1"),
-            Shape::Any => self.form.reference("io.k8s.apimachinery.pkg.runtime.RawExtension"),
             Shape::Struct(it) if named(it) => self.form.reference(&it.name),
             Shape::Struct(it) => self.object(it),
             Shape::List(it) => {
@@ -223,6 +230,7 @@ impl Writer<'_> {
                 }
                 schema
             }
+            _ => json!({}),
         }
     }
 
@@ -248,7 +256,21 @@ impl Writer<'_> {
     }
 }
 
-// The types that marshal themselves.
+// The definition of a type that marshals itself.
+fn special(shape: &Shape) -> Option<&'static str> {
+    Some(match shape {
+        Shape::Time => "io.k8s.apimachinery.pkg.apis.meta.v1.Time",
+        Shape::MicroTime => "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
+        Shape::Duration => "io.k8s.apimachinery.pkg.apis.meta.v1.Duration",
+        Shape::Quantity => "io.k8s.apimachinery.pkg.api.resource.Quantity",
+        Shape::IntOrString => "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+        Shape::FieldsV1 => "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1",
+        Shape::Any => "io.k8s.apimachinery.pkg.runtime.RawExtension",
+        _ => return None,
+    })
+}
+
+// All of those, in a form of OpenAPI.
 fn specials(form: Form) -> [(&'static str, Value); 8] {
     let text = json!({ "type": "string" });
     let time = json!({ "type": "string", "format": "date-time" });

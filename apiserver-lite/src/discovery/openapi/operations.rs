@@ -46,6 +46,8 @@ impl Operation {
         });
         let mut body = self.body.as_ref();
         match form {
+            // Swagger has media types beside the schemas, and the body among the
+            // parameters.
             Form::V2 => {
                 it["schemes"] = json!(["https"]);
                 it["produces"] = if self.response.is_some() { json!(OBJECTS) } else { json!(["*/*"]) };
