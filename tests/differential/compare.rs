@@ -1,6 +1,6 @@
 //! Where two answers differ.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::Value;
@@ -31,18 +31,28 @@ pub struct Comparison {
     pairs: Pairs,
     /// `YYYY-MM-DD`: a time before it is not masked.
     since: String,
+    /// What servers were asked to make names of.
+    prefixes: BTreeSet<String>,
     found: Vec<Difference>,
 }
 
 impl Comparison {
     /// Begins, on the day `since`.
     pub fn new(since: String) -> Self {
-        Self { pairs: Pairs::default(), since, found: Vec::new() }
+        Self { pairs: Pairs::default(), since, prefixes: BTreeSet::new(), found: Vec::new() }
     }
 
     /// Where the two answers to `exchange` differ.
     pub fn compare(&mut self, exchange: &Exchange, reference: &Answer, ours: &Answer) -> Vec<Difference> {
         self.found.clear();
+        if let Some(prefix) =
+            exchange.body.as_ref().and_then(|body| body.pointer("/metadata/generateName")?.as_str())
+        {
+            // Upstream leaves room for its letters in a name of 63.
+            self.prefixes.extend(
+                prefix.get(..58).or(Some(prefix)).filter(|prefix| !prefix.is_empty()).map(str::to_owned),
+            );
+        }
         if let Some(failure) = &ours.failure {
             self.differ("answer", &failure_or_ok(&reference.failure), failure);
             return std::mem::take(&mut self.found);
@@ -67,7 +77,12 @@ impl Comparison {
     }
 
     fn differ(&mut self, at: &str, reference: &str, ours: &str) {
-        self.found.push(Difference { at: at.into(), reference: brief(reference), ours: brief(ours) });
+        let common = reference.bytes().zip(ours.bytes()).take_while(|(a, b)| a == b).count();
+        self.found.push(Difference {
+            at: at.into(),
+            reference: brief(reference, common),
+            ours: brief(ours, common),
+        });
     }
 
     fn body(&mut self, exchange: &Exchange, reference: &Body, ours: &Body) {
@@ -99,20 +114,17 @@ impl Comparison {
                     || x.get("type").is_some_and(|t| t == "BOOKMARK")
                     || (of_list && !x.contains_key("apiVersion"))
                     || (of_list && path.ends_with(".object"));
-                if let (Some(Value::String(prefix)), Some(Value::String(n)), Some(Value::String(m))) =
-                    (x.get("generateName"), x.get("name"), y.get("name"))
-                    && mask::is_generated(n, prefix)
-                    && mask::is_generated(m, prefix)
-                {
-                    self.pairs.pair(Kind::Name, n, m);
-                }
+                let [x, y] = [x, y].map(|fields| self.keyed(fields));
                 let keys: BTreeSet<&String> = x.keys().chain(y.keys()).collect();
                 for key in keys {
                     let path = format!("{path}.{key}");
                     match (x.get(key), y.get(key)) {
-                        (Some(a), Some(b)) => self.value(&path, a, b, of_list),
-                        (Some(a), None) => self.differ(&path, &a.to_string(), "(none)"),
-                        (None, Some(b)) => self.differ(&path, "(none)", &b.to_string()),
+                        (Some((key_a, a)), Some((key_b, b))) => {
+                            self.text(&path, key_a, key_b);
+                            self.value(&path, a, b, of_list);
+                        }
+                        (Some((_, a)), None) => self.differ(&path, &a.to_string(), "(none)"),
+                        (None, Some((_, b))) => self.differ(&path, "(none)", &b.to_string()),
                         (None, None) => {}
                     }
                 }
@@ -128,6 +140,22 @@ impl Comparison {
             (a, b) if a == b => {}
             (a, b) => self.differ(path, &a.to_string(), &b.to_string()),
         }
+    }
+
+    /// Fields by what remains of their keys when identities are cut out: owners are keys of managed fields.
+    fn keyed<'v>(
+        &self,
+        fields: &'v serde_json::Map<String, Value>,
+    ) -> BTreeMap<String, (&'v str, &'v Value)> {
+        let mut keyed = BTreeMap::new();
+        for (key, value) in fields {
+            let mut skeleton = mask::cut(key, &self.since).0;
+            while keyed.contains_key(&skeleton) {
+                skeleton.push('\'');
+            }
+            keyed.insert(skeleton, (key.as_str(), value));
+        }
+        keyed
     }
 
     /// By place; where the lengths differ, by what the items call themselves.
@@ -161,16 +189,18 @@ impl Comparison {
             return;
         }
         let age = path.contains(".cells[") && mask::is_age(a) && mask::is_age(b);
-        if a != b && !age && !self.pairs.knows(Kind::Name, a, b) {
+        if a != b && !age {
             self.text(path, a, b);
         }
     }
 
     fn text(&mut self, at: &str, a: &str, b: &str) {
-        let since = self.since.clone();
-        let (skeleton_a, pieces_a) = mask::cut(a, &since);
-        let (skeleton_b, pieces_b) = mask::cut(b, &since);
+        let (text_a, names_a) = mask::cut_names(a, &self.prefixes);
+        let (text_b, names_b) = mask::cut_names(b, &self.prefixes);
+        let (skeleton_a, pieces_a) = mask::cut(&text_a, &self.since);
+        let (skeleton_b, pieces_b) = mask::cut(&text_b, &self.since);
         let same = skeleton_a == skeleton_b
+            && names_a.iter().zip(&names_b).all(|(a, b)| self.pairs.pair(Kind::Name, a, b))
             && pieces_a.iter().zip(&pieces_b).all(|((kind, a), (_, b))| self.pairs.pair(*kind, a, b));
         if !same {
             self.differ(at, a, b);
@@ -190,10 +220,21 @@ fn failure_or_ok(failure: &Option<String>) -> String {
     failure.clone().unwrap_or_else(|| "an answer".into())
 }
 
-fn brief(text: &str) -> String {
-    const LIMIT: usize = 600;
-    match text.char_indices().nth(LIMIT) {
-        Some((end, _)) => format!("{} ... ({} bytes)", text.get(..end).unwrap_or_default(), text.len()),
-        None => text.to_owned(),
+/// A long text around `at`, the byte at which it begins to differ.
+fn brief(text: &str, at: usize) -> String {
+    const LIMIT: usize = 500;
+    const BEFORE: usize = 60;
+    if text.len() <= LIMIT {
+        return text.to_owned();
     }
+    let boundary = |mut at: usize| {
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let start = boundary(at.saturating_sub(BEFORE).min(text.len()));
+    let end = boundary((start + LIMIT).min(text.len()));
+    let [before, after] = [start > 0, end < text.len()].map(|cut| if cut { "..." } else { "" });
+    format!("{before}{}{after} ({} bytes)", text.get(start..end).unwrap_or_default(), text.len())
 }

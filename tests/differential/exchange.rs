@@ -174,7 +174,12 @@ fn unfold(entries: &[Value], mut variables: Variables, exchanges: &mut Vec<Excha
                 unfold(each, variables, exchanges)?;
             }
         } else {
-            let exchange = serde_json::from_value(expand(entry, &variables));
+            let mut exchange = expand(entry, &variables);
+            if let Value::Object(fields) = &mut exchange {
+                // A case need not change the body in both ways.
+                fields.retain(|name, value| !(matches!(name.as_str(), "set" | "drop") && value.is_string()));
+            }
+            let exchange = serde_json::from_value(exchange);
             exchanges.push(exchange.map_err(|error| format!("{error} in {entry}"))?);
         }
     }

@@ -4,7 +4,7 @@
 //! the same, and whoever says A elsewhere must be answered with B. So it shows when an update changes a uid,
 //! or a request that changes nothing makes a new revision.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -59,27 +59,29 @@ impl Pairs {
             (None, Some(_)) => false,
         }
     }
-
-    /// Whether the two were paired before.
-    pub fn knows(&self, kind: Kind, reference: &str, ours: &str) -> bool {
-        self.ours.get(&(kind, reference.to_owned())).is_some_and(|known| known == ours)
-    }
 }
 
 static PIECES: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"(?x)
+        r#"(?x)
         (?P<uid>\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b)
         | (?P<time>\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))
         | (?P<address>\b10\.(9[6-9]|10\d|11[01])\.\d{1,3}\.\d{1,3}\b)
         | (?P<port>:3[0-2]\d{3}/)
         | (?P<token>\beyJ[\w-]+\.[\w-]+\.[\w-]+)
         | (?P<server>\b(127\.0\.0\.1|192\.0\.2\.1|localhost):\d{4,5}\b)
-        | (?P<revision>(resource\ version:\ |ResourceVersion\ in\ (precondition|object\ meta):\ |current:\ )\d+(\ \(\d+\))?)
-        ",
+        | (?P<name>\bkube-api-access-[a-z0-9]{5}\b)
+        | (?P<digest>SHA256=[0-9a-f]{64}\b)
+        | (?P<revision>
+            (resource\ version:\ |ResourceVersion\ in\ (precondition|object\ meta):\ |current:\ )\d+(\ \(\d+\))?
+            | ResourceVersion\ in\ (the\ precondition|record)\ \(\d+\)
+            | \\?"resourceVersion\\?":\\?"\d+)
+        "#,
     )
     .expect("a valid pattern")
 });
+
+const NAMES: [&str; 9] = ["uid", "time", "address", "port", "token", "server", "name", "digest", "revision"];
 
 static AGE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^(\d+[ydhms])+( ago)?$").expect("a valid pattern"));
@@ -92,10 +94,7 @@ pub fn cut<'t>(text: &'t str, since: &str) -> (String, Vec<(Kind, &'t str)>) {
     let mut pieces = Vec::new();
     let mut end = 0;
     for found in PIECES.captures_iter(text) {
-        let Some((name, piece)) = ["uid", "time", "address", "port", "token", "server", "revision"]
-            .into_iter()
-            .find_map(|name| Some((name, found.name(name)?)))
-        else {
+        let Some((name, piece)) = NAMES.into_iter().find_map(|name| Some((name, found.name(name)?))) else {
             continue;
         };
         let kind = match name {
@@ -104,6 +103,7 @@ pub fn cut<'t>(text: &'t str, since: &str) -> (String, Vec<(Kind, &'t str)>) {
             "time" => Kind::Time,
             "address" => Kind::Address,
             "port" => Kind::Port,
+            "name" => Kind::Name,
             _ => Kind::Opaque,
         };
         skeleton.push_str(text.get(end..piece.start()).unwrap_or_default());
@@ -138,11 +138,26 @@ pub fn is_age(text: &str) -> bool {
     AGE.is_match(text)
 }
 
-/// Whether `name` is `prefix` and a random suffix as upstream makes it.
-pub fn is_generated(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix).is_some_and(|suffix| {
-        suffix.len() == 5 && suffix.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte))
-    })
+/// `text` with the names cut out that the server made of one of `prefixes`, and those names.
+pub fn cut_names(text: &str, prefixes: &BTreeSet<String>) -> (String, Vec<String>) {
+    let (mut text, mut names) = (text.to_owned(), Vec::new());
+    for prefix in prefixes {
+        let mut from = 0;
+        while let Some(found) = text.get(from..).and_then(|rest| rest.find(prefix.as_str())) {
+            let suffix = from + found + prefix.len();
+            from = suffix;
+            if let Some(letters) = text.get(suffix..suffix + 5).filter(|letters| is_random(letters)) {
+                names.push(format!("{prefix}{letters}"));
+                text.replace_range(suffix..suffix + 5, "<...>");
+            }
+        }
+    }
+    (text, names)
+}
+
+/// Whether these are letters that upstream makes random names of.
+fn is_random(letters: &str) -> bool {
+    letters.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte))
 }
 
 #[test]
@@ -165,5 +180,14 @@ fn pieces() {
     check("uid 01234567-89ab-cdef-0123-456789abcdef!", "uid <uid>!");
     check("2026-11-24T05:58:34Z 2020-11-24T05:58:34Z", "<time 20> 2020-11-24T05:58:34Z");
     check("80:31234/TCP on 10.96.0.1", "80<port>TCP on <address>");
+    check(r#"{\"resourceVersion\":\"7\"}"#, r#"{<revision>\"}"#);
     check("too old resource version: 1 (20)", "too old <revision>");
+}
+
+#[test]
+fn generated_names() {
+    let prefixes = BTreeSet::from(["web-".to_owned()]);
+    let check = |text: &str, expected: &str| assert_eq!(cut_names(text, &prefixes).0, expected);
+    check("Pod \"web-x2bcd\" is not web-aaaaa or web-", "Pod \"web-<...>\" is not web-aaaaa or web-");
+    check("", "");
 }

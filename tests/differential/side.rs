@@ -157,7 +157,7 @@ impl Side {
         let protocol = if exchange.http == 1 { Protocol::Http1 } else { Protocol::Http2 };
         let access = self.access.get(&exchange.identity).ok_or("nobody can be this user")?.clone();
         let (method, path) = exchange.request.split_once(' ').ok_or("request is not METHOD PATH")?;
-        let path = expand_text(path, &self.variables);
+        let path = encoded(&expand_text(path, &self.variables));
         let (body, content_type) = exchange::body(exchange, &self.variables)?;
         let mut headers = vec![("User-Agent".to_owned(), "differential/1".to_owned())];
         headers.retain(|_| !exchange.headers.contains_key("User-Agent"));
@@ -281,6 +281,16 @@ impl Side {
             ..Answer::default()
         })
     }
+}
+
+/// With what no URL may hold percent-encoded, so that selectors can be written as people write them.
+fn encoded(path: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b' ' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => format!("%{byte:02X}"),
+        byte if byte.is_ascii_graphic() => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    path.bytes().map(encode).collect()
 }
 
 async fn whole(response: Response<Incoming>) -> Result<Answer, String> {
