@@ -4,12 +4,14 @@
 //! columns of its table. One file a kind, `resources/<group>/<kind>.rs`.
 
 pub mod age;
+pub mod columns;
 pub mod core;
 pub mod label_selectors;
 pub mod meta;
 pub mod rules;
+pub mod tree;
 
-use std::{borrow::Cow, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use coracle_api::{FieldError, Object, Resource, facts, schema::Ref};
 use futures::future::BoxFuture;
@@ -39,49 +41,50 @@ pub struct Builtin {
     /// Its plural name.
     pub plural: &'static str,
     /// Its behaviour in all versions of the group.
-    pub strategy: fn(&Settings) -> Arc<dyn Strategy>,
+    pub strategy: fn() -> Arc<dyn Strategy>,
     /// Its columns.
     pub columns: &'static [Column],
 }
 
+const fn kind(
+    group: &'static str,
+    plural: &'static str,
+    strategy: fn() -> Arc<dyn Strategy>,
+    columns: &'static [Column],
+) -> Builtin {
+    Builtin { group, plural, strategy, columns }
+}
+
 /// The kinds that do something of their own. All others are [`Plain`].
-static BUILTINS: &[Builtin] = &[Builtin {
-    group: "",
-    plural: "pods",
-    strategy: |_| Arc::new(core::pods::Pods),
-    columns: DEFAULT_COLUMNS,
-}];
+#[rustfmt::skip]
+static BUILTINS: &[Builtin] = &[
+    kind("", "bindings", || Arc::new(core::bindings::Bindings), DEFAULT_COLUMNS),
+    kind("", "componentstatuses", || Arc::new(core::componentstatuses::ComponentStatuses), core::componentstatuses::COLUMNS),
+    kind("", "configmaps", || Arc::new(core::configmaps::ConfigMaps), core::configmaps::COLUMNS),
+    kind("", "endpoints", || Arc::new(core::endpoints::Endpoints), core::endpoints::COLUMNS),
+    kind("", "events", || Arc::new(core::events::Events), core::events::COLUMNS),
+    kind("", "limitranges", || Arc::new(core::limitranges::LimitRanges), core::limitranges::COLUMNS),
+    kind("", "namespaces", || Arc::new(core::namespaces::Namespaces), core::namespaces::COLUMNS),
+    kind("", "nodes", || Arc::new(core::nodes::Nodes), core::nodes::COLUMNS),
+    kind("", "persistentvolumeclaims", || Arc::new(core::persistentvolumeclaims::PersistentVolumeClaims), core::persistentvolumeclaims::COLUMNS),
+    kind("", "persistentvolumes", || Arc::new(core::persistentvolumes::PersistentVolumes), core::persistentvolumes::COLUMNS),
+    kind("", "pods", || Arc::new(core::pods::Pods), DEFAULT_COLUMNS),
+    kind("", "resourcequotas", || Arc::new(core::resourcequotas::ResourceQuotas), core::resourcequotas::COLUMNS),
+    kind("", "secrets", || Arc::new(core::secrets::Secrets), core::secrets::COLUMNS),
+    kind("", "serviceaccounts", || Arc::new(core::serviceaccounts::ServiceAccounts), core::serviceaccounts::COLUMNS),
+    kind("", "services", || Arc::new(core::services::Services::new()), core::services::COLUMNS),
+    kind("events.k8s.io", "events", || Arc::new(core::events::Events), core::events::COLUMNS),
+];
 
-/// What of the cluster's configuration the kinds need.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The networks of services' cluster addresses, the primary one first;
-    /// one, or one of each family.
-    pub service_networks: Vec<String>,
-    /// The ports of nodes that services may get.
-    pub node_ports: RangeInclusive<u16>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { service_networks: vec!["10.96.0.0/12".to_owned()], node_ports: 30000..=32767 }
-    }
-}
-
-/// Every built-in kind that is served by default, in discovery's order.
+/// Every built-in kind that is served by default, in discovery's order. Kinds
+/// that keep state (services: what addresses and ports are taken) keep it in
+/// the rows given here.
 pub fn builtins() -> Vec<Row> {
-    builtins_with(&Settings::default())
-}
-
-/// As [`builtins`], for a cluster with these settings. Kinds that keep state
-/// (services' addresses and ports) keep it in the rows given here.
-pub fn builtins_with(settings: &Settings) -> Vec<Row> {
     let rows = facts::RESOURCES.iter().map(|resource| {
         let own = BUILTINS.iter().find(|it| it.group == resource.gvk.group && it.plural == resource.plural);
         Row {
             facts: Ref::Static(resource),
-            strategy: own
-                .map_or_else(|| Arc::new(Plain) as Arc<dyn Strategy>, |own| (own.strategy)(settings)),
+            strategy: own.map_or_else(|| Arc::new(Plain) as Arc<dyn Strategy>, |own| (own.strategy)()),
             columns: Cow::Borrowed(own.map_or(DEFAULT_COLUMNS, |own| own.columns)),
         }
     });
@@ -364,5 +367,5 @@ impl Column {
     }
 }
 
-/// What a kind without columns of its own shows: its name and age.
-pub static DEFAULT_COLUMNS: &[Column] = &[];
+/// What a kind without columns of its own shows: its name and when it was made.
+pub static DEFAULT_COLUMNS: &[Column] = &[columns::NAME, columns::CREATED_AT];
