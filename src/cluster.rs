@@ -11,7 +11,7 @@ use apiserver_lite::{
     authn::User,
     config::Config,
     registry::{self, Registry, Rows},
-    resources::{self, Settings},
+    resources,
     server::{Listener, Tls},
     watch::Hub,
 };
@@ -110,11 +110,7 @@ impl Cluster {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let controllers = coracle_controllers::Config::with_controllers(&options.controllers)
             .map_err(|error| StartError::Controllers(error.to_string()))?;
-        let settings = Settings {
-            service_networks: vec![options.config.service_range.clone()],
-            node_ports: options.config.node_ports.0..=options.config.node_ports.1,
-        };
-        let rows = Rows::new(resources::builtins_with(&settings));
+        let rows = Rows::new(resources::builtins());
         let hub = Arc::new(Hub::new(options.config.history));
         for row in rows.all().iter().filter(|row| !row.facts.storage.is_empty()) {
             hub.feed(&registry::rows::prefix(&row.facts));
