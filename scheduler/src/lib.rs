@@ -1,1 +1,22 @@
-//! coracle-scheduler
+//! Coracle's scheduler: gives each pod a node.
+//!
+//! It knows the API only through a [`kube::Client`]. Start at [`run`]; one
+//! pod's way is [`cycle::schedule_one`]; the rules are [`plugins`], one file
+//! and one line in a list each.
+//!
+//! Invariant: a cycle works on a snapshot and is pure; only the outcome
+//! changes the [`cache`], and only a binding changes the cluster.
+
+mod bind;
+pub mod cache;
+pub mod cycle;
+pub mod plugin;
+pub mod plugins;
+mod pod;
+mod queue;
+mod report;
+pub mod resources;
+mod run;
+
+pub use pod::PodInfo;
+pub use run::{Config, run};

@@ -1,0 +1,225 @@
+//! What a scheduling rule may do: upstream's extension points.
+
+use std::{
+    any::{Any, TypeId},
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use coracle_controllers::framework::Error;
+use futures::future::BoxFuture;
+use kube::Client;
+use tokio::sync::oneshot;
+
+use crate::{
+    cache::{NodeInfo, Snapshot},
+    pod::PodInfo,
+};
+
+/// The best score of a node.
+pub const BEST: i64 = 100;
+
+/// Why a pod cannot be on a node, or anywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// Upstream's texts, for the user.
+    pub reasons: Vec<String>,
+    /// Taking other pods away could help.
+    pub resolvable: bool,
+}
+
+impl Rejection {
+    /// A rejection that no other pod is to blame for.
+    pub fn unresolvable(reason: impl Into<String>) -> Self {
+        Self { reasons: vec![reason.into()], resolvable: false }
+    }
+
+    /// A rejection because of other pods.
+    pub fn resolvable(reason: impl Into<String>) -> Self {
+        Self { reasons: vec![reason.into()], resolvable: true }
+    }
+}
+
+/// What happens in a cluster that can help a rejected pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Happening {
+    /// A node came.
+    NodeAdded,
+    /// A node's resources changed.
+    NodeAllocatable,
+    /// A node's labels changed.
+    NodeLabels,
+    /// A node's taints, or whether it may be scheduled on, changed.
+    NodeTaints,
+    /// A pod came onto a node, or one there was relabelled.
+    PodPlaced,
+    /// A pod on a node went, or shrank.
+    PodRemoved,
+    /// The pod itself changed.
+    PodChanged,
+}
+
+/// What a rule works out once a cycle and reads for each node.
+#[derive(Default)]
+pub struct CycleState(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
+
+impl CycleState {
+    /// Keeps `value` for the rest of the cycle.
+    pub fn put<T: Send + Sync + 'static>(&mut self, value: T) {
+        self.0.insert(TypeId::of::<T>(), Box::new(value));
+    }
+
+    /// What was kept.
+    pub fn get<T: 'static>(&self) -> Option<&T> {
+        self.0.get(&TypeId::of::<T>())?.downcast_ref()
+    }
+}
+
+/// Whether a placed pod may be bound.
+pub enum Permit {
+    /// At once.
+    Allow,
+    /// When `until` says so, at the latest after `limit`.
+    Wait {
+        /// The decision.
+        until: oneshot::Receiver<Result<(), Rejection>>,
+        /// How long to wait for it.
+        limit: Duration,
+    },
+}
+
+/// What came of looking for room where there was none.
+pub struct Room {
+    /// The node on which room will be.
+    pub nominated: Option<String>,
+    /// Upstream's text, for the user.
+    pub message: String,
+}
+
+/// A scheduling rule. Every point has a default that lets everything pass.
+pub trait Plugin: Send + Sync {
+    /// Upstream's name.
+    fn name(&self) -> &'static str;
+
+    /// The weight of its scores.
+    fn weight(&self) -> i64 {
+        1
+    }
+
+    /// True when `happening` may help a pod that this rule rejected.
+    fn helped_by(&self, happening: Happening) -> bool {
+        let _ = happening;
+        false
+    }
+
+    /// Whether the pod may be looked at at all.
+    /// # Errors
+    /// The pod waits until it changes.
+    fn pre_enqueue(&self, pod: &PodInfo) -> Result<(), Rejection> {
+        let _ = pod;
+        Ok(())
+    }
+
+    /// Works out what `filter` and `score` need; may name the only nodes that
+    /// come into question.
+    /// # Errors
+    /// No node can take the pod.
+    fn pre_filter(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        nodes: &Snapshot,
+    ) -> Result<Option<BTreeSet<String>>, Rejection> {
+        let _ = (state, pod, nodes);
+        Ok(None)
+    }
+
+    /// Whether the node can take the pod.
+    /// # Errors
+    /// It cannot.
+    fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
+        let _ = (state, pod, node);
+        Ok(())
+    }
+
+    /// Makes room when no node can take the pod.
+    fn post_filter(
+        &self,
+        state: &CycleState,
+        pod: &PodInfo,
+        diagnosis: &crate::cycle::Diagnosis,
+    ) -> Option<Room> {
+        let _ = (state, pod, diagnosis);
+        None
+    }
+
+    /// Works out what `score` needs of all nodes that can take the pod.
+    fn pre_score(&self, state: &mut CycleState, pod: &PodInfo, nodes: &[Arc<NodeInfo>]) {
+        let _ = (state, pod, nodes);
+    }
+
+    /// How good the node is for the pod; `None` when this rule does not care.
+    fn score(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Option<i64> {
+        let _ = (state, pod, node);
+        None
+    }
+
+    /// Brings the scores of all nodes between 0 and [`BEST`].
+    fn normalize(&self, scores: &mut [i64]) {
+        let _ = scores;
+    }
+
+    /// Takes what the pod needs on the node.
+    /// # Errors
+    /// It cannot be had; the pod is tried again.
+    fn reserve(&self, pod: &PodInfo, node: &str) -> Result<(), Rejection> {
+        let _ = (pod, node);
+        Ok(())
+    }
+
+    /// Gives back what [`Plugin::reserve`] took.
+    fn unreserve(&self, pod: &PodInfo, node: &str) {
+        let _ = (pod, node);
+    }
+
+    /// Whether the pod may be bound.
+    /// # Errors
+    /// It may not; the pod is tried again.
+    fn permit(&self, pod: &PodInfo, node: &str) -> Result<Permit, Rejection> {
+        let _ = (pod, node);
+        Ok(Permit::Allow)
+    }
+
+    /// Does what must be done before the pod is bound.
+    fn pre_bind<'a>(
+        &'a self,
+        client: &'a Client,
+        pod: &'a PodInfo,
+        node: &'a str,
+    ) -> Option<BoxFuture<'a, Result<(), Error>>> {
+        let _ = (client, pod, node);
+        None
+    }
+
+    /// Binds the pod; `None` leaves it to the next rule.
+    fn bind<'a>(
+        &'a self,
+        client: &'a Client,
+        pod: &'a PodInfo,
+        node: &'a str,
+    ) -> Option<BoxFuture<'a, Result<(), Error>>> {
+        let _ = (client, pod, node);
+        None
+    }
+}
+
+/// Stretches `scores` so that the highest becomes [`BEST`]; turned around
+/// when `reverse`, so that the lowest is best.
+pub fn stretch(scores: &mut [i64], reverse: bool) {
+    let highest = scores.iter().copied().max().unwrap_or(0);
+    for score in scores {
+        let stretched = if highest == 0 { 0 } else { BEST * *score / highest };
+        *score = if reverse { BEST - stretched } else { stretched };
+    }
+}

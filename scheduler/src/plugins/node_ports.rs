@@ -1,0 +1,30 @@
+//! A node's port goes to one pod.
+
+use crate::{
+    cache::NodeInfo,
+    plugin::{CycleState, Happening, Plugin, Rejection},
+    pod::PodInfo,
+};
+
+pub(super) struct NodePorts;
+
+impl Plugin for NodePorts {
+    fn name(&self) -> &'static str {
+        "NodePorts"
+    }
+
+    fn helped_by(&self, happening: Happening) -> bool {
+        matches!(happening, Happening::NodeAdded | Happening::PodRemoved)
+    }
+
+    fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
+        if pod.ports.is_empty() {
+            return Ok(());
+        }
+        let mut taken = node.pods.values().flat_map(|other| &other.ports);
+        if taken.any(|port| pod.ports.iter().any(|wanted| wanted.conflicts(port))) {
+            return Err(Rejection::resolvable("node(s) didn't have free ports for the requested pod ports"));
+        }
+        Ok(())
+    }
+}

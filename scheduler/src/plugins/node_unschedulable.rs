@@ -1,0 +1,38 @@
+//! Cordoned nodes take only pods that tolerate it.
+
+use k8s_openapi::api::core::v1::Taint;
+
+use super::taint_toleration::tolerates;
+use crate::{
+    cache::NodeInfo,
+    plugin::{CycleState, Happening, Plugin, Rejection},
+    pod::PodInfo,
+};
+
+pub(super) struct NodeUnschedulable;
+
+impl Plugin for NodeUnschedulable {
+    fn name(&self) -> &'static str {
+        "NodeUnschedulable"
+    }
+
+    fn helped_by(&self, happening: Happening) -> bool {
+        matches!(happening, Happening::NodeAdded | Happening::NodeTaints | Happening::PodChanged)
+    }
+
+    fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
+        let spec = node.node.as_ref().and_then(|node| node.spec.as_ref());
+        if spec.and_then(|spec| spec.unschedulable) != Some(true) {
+            return Ok(());
+        }
+        let cordon = Taint {
+            key: "node.kubernetes.io/unschedulable".into(),
+            effect: "NoSchedule".into(),
+            ..Taint::default()
+        };
+        if tolerates(pod, &cordon) {
+            return Ok(());
+        }
+        Err(Rejection::unresolvable("node(s) were unschedulable"))
+    }
+}

@@ -1,0 +1,27 @@
+//! A pod with scheduling gates waits until they are gone.
+
+use crate::{
+    plugin::{Happening, Plugin, Rejection},
+    pod::PodInfo,
+};
+
+pub(super) struct SchedulingGates;
+
+impl Plugin for SchedulingGates {
+    fn name(&self) -> &'static str {
+        "SchedulingGates"
+    }
+
+    fn helped_by(&self, happening: Happening) -> bool {
+        happening == Happening::PodChanged
+    }
+
+    fn pre_enqueue(&self, pod: &PodInfo) -> Result<(), Rejection> {
+        let gates = pod.spec().and_then(|spec| spec.scheduling_gates.as_deref()).unwrap_or_default();
+        if gates.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = gates.iter().map(|gate| gate.name.as_str()).collect();
+        Err(Rejection::unresolvable(format!("waiting for scheduling gates: [{}]", names.join(" "))))
+    }
+}

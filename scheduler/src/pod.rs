@@ -1,0 +1,101 @@
+//! A pod as the scheduler sees it, worked out once.
+
+use std::{fmt, sync::Arc};
+
+use coracle_controllers::framework::Key;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+
+use crate::resources::{Resources, requests, scoring_requests};
+
+/// A pod, and what its spec means.
+#[derive(Clone)]
+pub struct PodInfo {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// Its uid.
+    pub uid: String,
+    /// What it asks for.
+    pub requests: Resources,
+    /// What it counts as when nodes are compared.
+    pub scoring: Resources,
+    /// The node's ports that it wants.
+    pub ports: Vec<HostPort>,
+}
+
+/// A port of a node: protocol, address and number.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// The address; `0.0.0.0` is all of them.
+    pub address: String,
+    /// The number.
+    pub number: i32,
+}
+
+/// The address that stands for all.
+const ANY_ADDRESS: &str = "0.0.0.0";
+
+impl HostPort {
+    /// True when both cannot be had on one node.
+    pub fn conflicts(&self, other: &Self) -> bool {
+        let overlap = self.address == other.address
+            || [&self.address, &other.address].contains(&&ANY_ADDRESS.to_owned());
+        self.number == other.number && self.protocol == other.protocol && overlap
+    }
+}
+
+impl PodInfo {
+    /// Works `pod` out.
+    pub fn new(pod: Arc<Pod>) -> Self {
+        let (requests, scoring, ports) = match &pod.spec {
+            Some(spec) => (requests(spec), scoring_requests(spec), host_ports(spec)),
+            None => Default::default(),
+        };
+        Self { uid: pod.metadata.uid.clone().unwrap_or_default(), pod, requests, scoring, ports }
+    }
+
+    /// Its spec.
+    pub fn spec(&self) -> Option<&PodSpec> {
+        self.pod.spec.as_ref()
+    }
+
+    /// Its place.
+    pub fn key(&self) -> Key {
+        Key::of(&self.pod.metadata)
+    }
+
+    /// The node it is on.
+    pub fn node(&self) -> Option<&str> {
+        self.spec()?.node_name.as_deref().filter(|node| !node.is_empty())
+    }
+
+    /// Its priority.
+    pub fn priority(&self) -> i32 {
+        self.spec().and_then(|spec| spec.priority).unwrap_or(0)
+    }
+}
+
+impl fmt::Debug for PodInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pod {}", self.key())
+    }
+}
+
+fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
+    let sidecars =
+        spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let containers = spec.containers.iter().chain(sidecars);
+    let ports = containers.flat_map(|container| container.ports.iter().flatten());
+    ports
+        .filter_map(|port| {
+            let number = port.host_port.filter(|number| *number > 0)?;
+            let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+            Some(HostPort {
+                protocol: set(&port.protocol).unwrap_or_else(|| "TCP".into()),
+                address: set(&port.host_ip).unwrap_or_else(|| ANY_ADDRESS.into()),
+                number,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,337 @@
+//! The pods that have no node yet.
+//!
+//! A pod is ready, waits out its back-off, waits for something that may help
+//! it, is gated, or is being worked on. Bounded by the number of pods.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{
+    plugin::{Happening, Plugin},
+    pod::PodInfo,
+};
+
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
+/// After this long a pod is tried again although nothing helped it.
+const FORGOTTEN: Duration = Duration::from_secs(300);
+
+/// Why a pod goes back into the queue.
+pub(crate) enum Back {
+    /// These rules rejected it.
+    Rejected(BTreeSet<&'static str>),
+    /// Something failed that has nothing to do with the pod.
+    Failed,
+}
+
+/// The queue.
+pub(crate) struct Queue {
+    plugins: Vec<Arc<dyn Plugin>>,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    pods: HashMap<String, Entry>,
+    /// Highest priority first, then longest waiting.
+    ready: BTreeSet<(Reverse<i32>, u64, String)>,
+    /// By the time at which something is to be done with a pod.
+    due: BTreeSet<(Instant, String)>,
+    sequence: u64,
+}
+
+struct Entry {
+    pod: Arc<PodInfo>,
+    attempts: u32,
+    sequence: u64,
+    place: Place,
+}
+
+enum Place {
+    Ready,
+    /// Waits out its back-off.
+    Backoff {
+        until: Instant,
+    },
+    /// Waits for help, at most until then; `rested` ends its back-off.
+    Waiting {
+        plugins: BTreeSet<&'static str>,
+        until: Instant,
+        rested: Instant,
+    },
+    /// Not to be looked at until it changes.
+    Gated,
+    /// Being worked on; what happened meanwhile.
+    Taken {
+        happened: BTreeSet<Happening>,
+    },
+}
+
+impl Queue {
+    pub(crate) fn new(plugins: Vec<Arc<dyn Plugin>>) -> Self {
+        Self { plugins, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Puts a pod in, or its new state.
+    pub(crate) fn set(&self, pod: PodInfo) {
+        let pod = Arc::new(pod);
+        let gated = self.plugins.iter().any(|plugin| plugin.pre_enqueue(&pod).is_err());
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let Some(entry) = state.pods.get_mut(&pod.uid) else {
+            state.sequence += 1;
+            let (uid, sequence) = (pod.uid.clone(), state.sequence);
+            state.pods.insert(uid.clone(), Entry { pod, attempts: 0, sequence, place: Place::Gated });
+            if !gated {
+                state.make_ready(&uid);
+            }
+            drop(guard);
+            return self.changed.notify_one();
+        };
+        let changed =
+            entry.pod.pod.spec != pod.pod.spec || entry.pod.pod.metadata.labels != pod.pod.metadata.labels;
+        let uid = pod.uid.clone();
+        entry.pod = pod;
+        let was_gated = matches!(entry.place, Place::Gated);
+        if gated && !matches!(entry.place, Place::Taken { .. }) {
+            state.unplace(&uid);
+            state.place(&uid, Place::Gated);
+        } else if was_gated {
+            state.make_ready(&uid);
+        } else if changed {
+            self.help_one(state, &uid, Happening::PodChanged, Instant::now());
+        }
+        drop(guard);
+        self.changed.notify_one();
+    }
+
+    /// Takes a pod out.
+    pub(crate) fn remove(&self, uid: &str) {
+        let mut state = self.state.lock();
+        state.unplace(uid);
+        state.pods.remove(uid);
+    }
+
+    /// Something happened; pods that it may help are tried again.
+    pub(crate) fn happened(&self, happening: Happening) {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let now = Instant::now();
+        let waiting: Vec<String> = state
+            .pods
+            .iter()
+            .filter(|(_, entry)| matches!(entry.place, Place::Waiting { .. } | Place::Taken { .. }))
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        for uid in waiting {
+            self.help_one(state, &uid, happening, now);
+        }
+        drop(guard);
+        self.changed.notify_one();
+    }
+
+    fn help_one(&self, state: &mut State, uid: &str, happening: Happening, now: Instant) {
+        let Some(entry) = state.pods.get_mut(uid) else { return };
+        match &mut entry.place {
+            Place::Taken { happened } => {
+                happened.insert(happening);
+            }
+            Place::Waiting { plugins, rested, .. } if self.helps(plugins, happening) => {
+                let rested = *rested;
+                state.unplace(uid);
+                if rested <= now {
+                    state.make_ready(uid);
+                } else {
+                    state.place(uid, Place::Backoff { until: rested });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn helps(&self, rejecting: &BTreeSet<&'static str>, happening: Happening) -> bool {
+        // Rejected by no rule: there were no nodes, or the scheduler failed.
+        rejecting.is_empty()
+            || self.plugins.iter().any(|p| rejecting.contains(p.name()) && p.helped_by(happening))
+    }
+
+    /// The next pod; waits until there is one. Cancel-safe.
+    /// [`Queue::give_back`] or [`Queue::remove`] must follow.
+    pub(crate) async fn next(&self) -> Arc<PodInfo> {
+        loop {
+            let (pod, due) = {
+                let mut state = self.state.lock();
+                state.release_due(Instant::now());
+                (state.take(), state.due.first().map(|(due, _)| *due))
+            };
+            if let Some(pod) = pod {
+                return pod;
+            }
+            let changed = self.changed.notified();
+            match due {
+                None => changed.await,
+                Some(due) => {
+                    let _ = tokio::time::timeout_at(due, changed).await;
+                }
+            }
+        }
+    }
+
+    /// Puts a pod back that got no node.
+    pub(crate) fn give_back(&self, uid: &str, back: Back) {
+        let now = Instant::now();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let Some(entry) = state.pods.get_mut(uid) else { return };
+        let Place::Taken { happened } = &entry.place else { return };
+        let rested = now + backoff(entry.attempts);
+        let place = match back {
+            Back::Rejected(plugins) if !happened.iter().any(|h| self.helps(&plugins, *h)) => {
+                Place::Waiting { plugins, until: now + FORGOTTEN, rested }
+            }
+            _ => Place::Backoff { until: rested },
+        };
+        state.place(uid, place);
+        drop(guard);
+        self.changed.notify_one();
+    }
+}
+
+impl State {
+    /// Takes a pod out of the orders; its place is to be set next.
+    fn unplace(&mut self, uid: &str) {
+        let Some(entry) = self.pods.get(uid) else { return };
+        match &entry.place {
+            Place::Ready => {
+                self.ready.remove(&(Reverse(entry.pod.priority()), entry.sequence, uid.to_owned()));
+            }
+            Place::Backoff { until } | Place::Waiting { until, .. } => {
+                self.due.remove(&(*until, uid.to_owned()));
+            }
+            Place::Gated | Place::Taken { .. } => {}
+        }
+    }
+
+    fn place(&mut self, uid: &str, place: Place) {
+        let Some(entry) = self.pods.get_mut(uid) else { return };
+        if let Place::Backoff { until } | Place::Waiting { until, .. } = &place {
+            self.due.insert((*until, uid.to_owned()));
+        }
+        entry.place = place;
+    }
+
+    fn make_ready(&mut self, uid: &str) {
+        let Some(entry) = self.pods.get_mut(uid) else { return };
+        entry.place = Place::Ready;
+        self.ready.insert((Reverse(entry.pod.priority()), entry.sequence, uid.to_owned()));
+    }
+
+    fn release_due(&mut self, now: Instant) {
+        while let Some((due, uid)) = self.due.first().cloned() {
+            if due > now {
+                return;
+            }
+            self.due.remove(&(due, uid.clone()));
+            self.make_ready(&uid);
+        }
+    }
+
+    fn take(&mut self) -> Option<Arc<PodInfo>> {
+        let (_, _, uid) = self.ready.pop_first()?;
+        let entry = self.pods.get_mut(&uid)?;
+        entry.attempts = entry.attempts.saturating_add(1);
+        entry.place = Place::Taken { happened: BTreeSet::new() };
+        Some(entry.pod.clone())
+    }
+}
+
+fn backoff(attempts: u32) -> Duration {
+    (BACKOFF_FIRST * 2u32.pow(attempts.saturating_sub(1).min(8))).min(BACKOFF_LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::plugins::default_plugins;
+
+    fn pod(uid: &str, spec: Value) -> PodInfo {
+        let mut value = json!({"metadata": {"uid": uid, "name": uid}, "spec": {"containers": []}});
+        if let (Some(to), Some(from)) = (value["spec"].as_object_mut(), spec.as_object()) {
+            to.extend(from.clone());
+        }
+        PodInfo::new(Arc::new(serde_json::from_value(value).unwrap()))
+    }
+
+    fn queue() -> Queue {
+        Queue::new(default_plugins())
+    }
+
+    async fn next(queue: &Queue) -> Option<String> {
+        let next = tokio::time::timeout(Duration::ZERO, queue.next()).await;
+        next.ok().map(|pod| pod.uid.clone())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn urgent_pods_come_first_then_old_ones() {
+        let queue = queue();
+        queue.set(pod("first", json!({})));
+        queue.set(pod("second", json!({})));
+        queue.set(pod("urgent", json!({"priority": 9})));
+        queue.set(pod("gone", json!({"priority": 99})));
+        queue.remove("gone");
+        let mut order = Vec::new();
+        while let Some(uid) = next(&queue).await {
+            order.push(uid);
+        }
+        assert_eq!(order, ["urgent", "first", "second"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rejected_pod_waits_for_what_helps_it() {
+        let queue = queue();
+        queue.set(pod("a", json!({})));
+        let rejected = || Back::Rejected(["NodeAffinity"].into());
+        assert_eq!(next(&queue).await.as_deref(), Some("a"));
+        queue.give_back("a", rejected());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        queue.happened(Happening::PodRemoved);
+        assert_eq!(next(&queue).await, None, "a removed pod does not change labels");
+        queue.happened(Happening::NodeLabels);
+        assert_eq!(next(&queue).await.as_deref(), Some("a"));
+        // What helps while it is worked on counts, after the back-off.
+        queue.happened(Happening::NodeAdded);
+        queue.give_back("a", rejected());
+        assert_eq!(next(&queue).await, None);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(next(&queue).await.as_deref(), Some("a"));
+        queue.give_back("a", rejected());
+        tokio::time::advance(Duration::from_secs(301)).await;
+        assert_eq!(next(&queue).await.as_deref(), Some("a"), "not forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gates_hold_a_pod_back() {
+        let queue = queue();
+        queue.set(pod("a", json!({"schedulingGates": [{"name": "g"}]})));
+        queue.happened(Happening::NodeAdded);
+        assert_eq!(next(&queue).await, None);
+        queue.set(pod("a", json!({})));
+        assert_eq!(next(&queue).await.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn backoff_grows_to_its_limit() {
+        let seconds: Vec<u64> = (1..7).map(|attempts| backoff(attempts).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 10, 10]);
+    }
+}

@@ -1,0 +1,283 @@
+//! The scheduler's loop: what is seen goes into the cache and the queue, and
+//! pods come out of the queue one at a time.
+
+use std::sync::Arc;
+
+use coracle_controllers::framework::{Change, Clock, Recorder, Reflector, Setup, Severity, Style};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+    runtime::watcher,
+};
+use parking_lot::Mutex;
+use rand::{SeedableRng, rngs::StdRng};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    bind::{Unbound, bind},
+    cache::Cache,
+    cycle::{Decision, schedule_one},
+    plugin::{Happening, Plugin},
+    plugins::default_plugins,
+    pod::PodInfo,
+    queue::{Back, Queue},
+    report,
+};
+
+/// Bindings and reports that may be under way at once.
+const AT_ONCE: usize = 128;
+
+/// What the scheduler is given.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Pods with this `schedulerName` are its own.
+    pub scheduler_name: &'static str,
+    /// The host in its events.
+    pub host: String,
+    /// Decides between equal nodes.
+    pub seed: u64,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { scheduler_name: "default-scheduler", host: String::new(), seed: 0, clock: Clock::system() }
+    }
+}
+
+/// Schedules pods until `shutdown`, and waits for its tasks to end.
+pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
+    let mut setup = Setup::new(client.clone(), config.clock.clone());
+    let events = setup.recorder(config.scheduler_name, Style::Series).on_host(config.host.clone());
+    let plugins = default_plugins();
+    let scheduler = Arc::new(Scheduler {
+        client: client.clone(),
+        queue: Queue::new(plugins.clone()),
+        plugins,
+        cache: Mutex::default(),
+        name: config.scheduler_name,
+        clock: config.clock,
+        events,
+    });
+    let nodes = setup.reflect::<Node>();
+    let on_node = scheduler.clone();
+    nodes.on_change(move |change| on_node.node_changed(change));
+
+    // Its own watch, and not the shared one: pods that have ended are of no
+    // interest, and may be most.
+    let pods = Arc::<Reflector<Pod>>::default();
+    let on_pod = scheduler.clone();
+    pods.on_change(move |change| on_pod.pod_changed(change));
+    let running = watcher::Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
+    let (pods_synced, nodes_synced) = (pods.store().synced(), nodes.store().synced());
+    let api = Api::all(client);
+    setup.task(move |shutdown| pods.run(api, running, shutdown));
+    setup.task(move |shutdown| async move {
+        for mut synced in [nodes_synced, pods_synced] {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = synced.wait_for(|synced| *synced) => {}
+            }
+        }
+        scheduler.schedule(StdRng::seed_from_u64(config.seed), shutdown).await;
+    });
+    setup.run(shutdown).await;
+}
+
+struct Scheduler {
+    client: Client,
+    plugins: Vec<Arc<dyn Plugin>>,
+    queue: Queue,
+    cache: Mutex<Cache>,
+    name: &'static str,
+    clock: Clock,
+    events: Recorder,
+}
+
+impl Scheduler {
+    async fn schedule(self: Arc<Self>, mut luck: StdRng, shutdown: CancellationToken) {
+        let mut under_way = JoinSet::new();
+        let mut start = 0;
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(_) = under_way.join_next() => {}
+                pod = self.queue.next(), if under_way.len() < AT_ONCE => {
+                    self.place(pod, &mut start, &mut luck, &mut under_way);
+                    // A long queue must not keep the watches from being read.
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        under_way.shutdown().await;
+    }
+
+    fn place(
+        self: &Arc<Self>,
+        pod: Arc<PodInfo>,
+        start: &mut usize,
+        luck: &mut StdRng,
+        under_way: &mut JoinSet<()>,
+    ) {
+        let nodes = self.cache.lock().snapshot();
+        let scheduler = self.clone();
+        match schedule_one(&self.plugins, &nodes, &pod, start, luck) {
+            Decision::Node(node) => {
+                if let Some((plugin, rejection)) = self.reserve(&pod, &node) {
+                    self.queue.give_back(&pod.uid, Back::Rejected([plugin].into()));
+                    let message = rejection.reasons.join(", ");
+                    under_way.spawn(async move { scheduler.report(&pod, "Unschedulable", message).await });
+                    return;
+                }
+                self.cache.lock().set_pod(pod.clone(), &node);
+                under_way.spawn(async move { scheduler.bind(pod, node).await });
+            }
+            Decision::Unfit(diagnosis) => {
+                let message = report::message(&diagnosis);
+                self.queue.give_back(&pod.uid, Back::Rejected(diagnosis.plugins));
+                under_way.spawn(async move { scheduler.report(&pod, "Unschedulable", message).await });
+            }
+            Decision::NoNodes => {
+                self.queue.give_back(&pod.uid, Back::Rejected(Default::default()));
+                let message = report::NO_NODES.to_owned();
+                under_way.spawn(async move { scheduler.report(&pod, "Unschedulable", message).await });
+            }
+        }
+    }
+
+    fn reserve(&self, pod: &PodInfo, node: &str) -> Option<(&'static str, crate::plugin::Rejection)> {
+        for (at, plugin) in self.plugins.iter().enumerate() {
+            if let Err(rejection) = plugin.reserve(pod, node) {
+                self.plugins.iter().take(at + 1).rev().for_each(|taken| taken.unreserve(pod, node));
+                return Some((plugin.name(), rejection));
+            }
+        }
+        None
+    }
+
+    async fn bind(&self, pod: Arc<PodInfo>, node: String) {
+        let key = pod.key();
+        let unbound = match bind(&self.plugins, &self.client, &pod, &node).await {
+            Ok(()) => {
+                // The watch takes it out of the queue; before that, it is
+                // worked on and so not given out again.
+                let message = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
+                self.events.act(reference(&pod.pod), Severity::Normal, "Scheduled", "Binding", message);
+                return;
+            }
+            Err(unbound) => unbound,
+        };
+        self.plugins.iter().rev().for_each(|plugin| plugin.unreserve(&pod, &node));
+        self.cache.lock().remove_pod(&pod.uid);
+        self.queue.happened(Happening::PodRemoved);
+        match unbound {
+            Unbound::Rejected(plugin, rejection) => {
+                self.queue.give_back(&pod.uid, Back::Rejected([plugin].into()));
+                self.report(&pod, "Unschedulable", rejection.reasons.join(", ")).await;
+            }
+            // The pod is gone, which the watch tells too.
+            Unbound::Failed(error) if error.is_not_found() => self.queue.give_back(&pod.uid, Back::Failed),
+            Unbound::Failed(error) => {
+                self.queue.give_back(&pod.uid, Back::Failed);
+                self.report(&pod, "SchedulerError", error.to_string()).await;
+            }
+        }
+    }
+
+    /// Tells the user why a pod has no node.
+    async fn report(&self, pod: &PodInfo, reason: &str, message: String) {
+        let patch = report::unscheduled(&pod.pod, reason, &message, self.clock.now());
+        self.events.act(reference(&pod.pod), Severity::Warning, "FailedScheduling", "Scheduling", message);
+        if let Some(patch) = patch {
+            let key = pod.key();
+            let api = Api::<Pod>::namespaced(self.client.clone(), &key.namespace);
+            if let Err(error) =
+                api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await
+            {
+                tracing::debug!(%key, %error, "condition not written");
+            }
+        }
+    }
+
+    fn node_changed(&self, change: &Change<'_, Node>) {
+        match (change.before, change.after) {
+            (Some(node), None) => {
+                self.cache.lock().remove_node(node.metadata.name.as_deref().unwrap_or_default());
+            }
+            (before, Some(node)) => {
+                self.cache.lock().set_node(node.clone());
+                for happening in node_happenings(before.map(Arc::as_ref), node) {
+                    self.queue.happened(happening);
+                }
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn pod_changed(&self, change: &Change<'_, Pod>) {
+        let Some(pod) = change.after.filter(|pod| !coracle_controllers::pod::is_terminal(pod)) else {
+            if let Some(pod) = change.before {
+                let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+                self.queue.remove(uid);
+                if self.cache.lock().remove_pod(uid) {
+                    self.queue.happened(Happening::PodRemoved);
+                }
+            }
+            return;
+        };
+        let info = PodInfo::new(pod.clone());
+        if let Some(node) = info.node().map(str::to_owned) {
+            self.queue.remove(&info.uid);
+            let came =
+                change.before.is_none_or(|before| before.spec.as_ref().is_none_or(|s| s.node_name.is_none()));
+            let relabelled = change.relabelled();
+            self.cache.lock().set_pod(Arc::new(info), &node);
+            if came || relabelled {
+                self.queue.happened(Happening::PodPlaced);
+            }
+        } else if !self.is_mine(&info) || pod.metadata.deletion_timestamp.is_some() {
+            self.queue.remove(&info.uid);
+        } else if !self.cache.lock().has_pod(&info.uid) {
+            self.queue.set(info);
+        }
+    }
+
+    fn is_mine(&self, pod: &PodInfo) -> bool {
+        pod.spec().and_then(|spec| spec.scheduler_name.as_deref()).unwrap_or("default-scheduler") == self.name
+    }
+}
+
+/// The reference that events carry of a pod.
+fn reference(pod: &Pod) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Pod".into()),
+        namespace: pod.metadata.namespace.clone(),
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+        resource_version: pod.metadata.resource_version.clone(),
+        field_path: None,
+    }
+}
+
+/// What a change of a node may mean to waiting pods.
+fn node_happenings(before: Option<&Node>, after: &Node) -> Vec<Happening> {
+    let Some(before) = before else { return vec![Happening::NodeAdded] };
+    let allocatable = |node: &Node| node.status.as_ref().and_then(|status| status.allocatable.clone());
+    let taints = |node: &Node| node.spec.as_ref().map(|spec| (spec.taints.clone(), spec.unschedulable));
+    let mut happenings = Vec::new();
+    if allocatable(before) != allocatable(after) {
+        happenings.push(Happening::NodeAllocatable);
+    }
+    if before.metadata.labels != after.metadata.labels {
+        happenings.push(Happening::NodeLabels);
+    }
+    if taints(before) != taints(after) {
+        happenings.push(Happening::NodeTaints);
+    }
+    happenings
+}
