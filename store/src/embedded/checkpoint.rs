@@ -12,9 +12,9 @@ use crate::StoreError;
 use std::sync::Arc;
 
 // Bytes of values after which to checkpoint.
-const EVERY: usize = 4 << 20;
+const EVERY: usize = 8 << 20;
 // Frames (4 KiB each) at which the WAL has to start again from its beginning.
-const LONG: i64 = 4096;
+const LONG: i64 = 8192;
 // Frames that may be left to copy while commits wait.
 const LAST: i64 = 256;
 
@@ -97,16 +97,17 @@ impl Checkpoints {
     }
 
     fn advance(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut progress = checkpoint(connection)?;
-        if progress.frames < LONG {
+        let mut copied = checkpoint(connection)?.copied;
+        if copied < LONG {
             return Ok(());
         }
-        // Writers outrun a checkpoint, so it never gets to the end by itself.
-        for _ in 0..4 {
-            if progress.frames - progress.copied <= LAST {
+        // Writers outrun a checkpoint, so it never gets to the end by itself;
+        // but what is left becomes less each time.
+        for _ in 0..6 {
+            let before = std::mem::replace(&mut copied, checkpoint(connection)?.copied);
+            if copied - before <= LAST {
                 break;
             }
-            progress = checkpoint(connection)?;
         }
         let _turn = self.turn();
         checkpoint(connection).map(drop)

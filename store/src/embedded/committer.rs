@@ -37,6 +37,8 @@ pub(crate) struct Committer {
     aged: Revision,
     dead: VecDeque<Revision>,
     swept: Duration,
+    // Whether the file may have many free pages.
+    shrinking: bool,
 }
 
 impl Committer {
@@ -50,7 +52,7 @@ impl Committer {
         // How long ago the events of before were is not known; they age from
         // now.
         let marks = VecDeque::from([opened]);
-        Self { log, deadlines, marks, aged: Revision(0), dead: dead.into(), swept: opened.0 }
+        Self { log, deadlines, marks, aged: Revision(0), dead: dead.into(), swept: opened.0, shrinking: true }
     }
 
     /// Does all these writes at once. Those that cannot be done are answered
@@ -136,7 +138,8 @@ impl Committer {
         self.aged = self.aged.max(until);
         shared.pages.lock().forget(until);
         self.forget(shared);
-        self.sweep(shared)
+        let dead = self.some_dead(shared);
+        self.remove(shared, &dead)
     }
 
     /// Whatever is due, a bounded part of it. Returns after which time there
@@ -157,23 +160,30 @@ impl Committer {
             let index = shared.index.read();
             shared.pages.lock().trim(&index, &shared.retention, now);
         }
-        let many = if busy { SWEEP_BUSY } else { SWEEP };
-        if self.dead.len() >= many
-            || (!busy && !self.dead.is_empty() && now.saturating_sub(self.swept) >= SWEEP_AFTER)
-        {
-            self.swept = now;
-            if self.sweep(shared).is_err() {
-                return LATER;
-            }
-            if self.dead.is_empty() && self.log.as_ref().is_some_and(Log::shrink) {
-                return SOON;
-            }
+        if self.sweep(shared, now, busy).is_err() {
+            return LATER;
         }
         self.rest(shared, now)
     }
 
+    fn sweep(&mut self, shared: &Shared, now: Duration, busy: bool) -> Result<(), StoreError> {
+        let many = if busy { SWEEP_BUSY } else { SWEEP };
+        let old = !busy && now.saturating_sub(self.swept) >= SWEEP_AFTER;
+        if self.dead.len() >= many || old {
+            self.swept = now;
+            let dead = self.some_dead(shared);
+            if !dead.is_empty() {
+                self.remove(shared, &dead)?;
+                self.shrinking |= dead.len() < SWEEP;
+            }
+        } else if self.shrinking && !busy {
+            self.shrinking = self.log.as_mut().is_some_and(Log::shrink);
+        }
+        Ok(())
+    }
+
     fn rest(&self, shared: &Shared, now: Duration) -> Duration {
-        if self.dead.len() >= SWEEP {
+        if self.dead.len() >= SWEEP || self.shrinking {
             return SOON;
         }
         let expiry = self.deadlines.keys().next().map(|(at, _)| at.saturating_sub(now));
@@ -218,16 +228,18 @@ impl Committer {
         }
     }
 
-    fn sweep(&mut self, shared: &Shared) -> Result<(), StoreError> {
-        let Some(log) = &mut self.log else { return Ok(()) };
-        let (newest, oldest) = {
-            let index = shared.index.read();
-            (index.revision(), index.oldest())
-        };
+    fn some_dead(&self, shared: &Shared) -> Vec<Revision> {
         // The newest row keeps the counter, so it stays even if it is dead.
-        let dead: Vec<_> =
-            self.dead.iter().copied().take_while(|revision| *revision != newest).take(SWEEP).collect();
-        log.remove(&dead, oldest).inspect_err(|error| {
+        let newest = shared.index.read().revision();
+        self.dead.iter().copied().take_while(|revision| *revision != newest).take(SWEEP).collect()
+    }
+
+    // Removes the first of the dead rows, which are these, and notes from
+    // where on states can be read.
+    fn remove(&mut self, shared: &Shared, dead: &[Revision]) -> Result<(), StoreError> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        let oldest = shared.index.read().oldest();
+        log.remove(dead, oldest).inspect_err(|error| {
             tracing::warn!(%error, "the store's dead rows cannot be removed");
         })?;
         self.dead.drain(..dead.len());

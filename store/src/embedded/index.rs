@@ -30,27 +30,32 @@ impl Index {
         Self { live: Live::new(), history: Vector::new(), revision: oldest, oldest, held: 0, superseded: 0 }
     }
 
-    /// Takes in a version from before the history starts.
+    /// Takes in a version without its event, and returns the one before.
     pub(crate) fn restore(&mut self, record: Arc<Record>) -> Option<Arc<Record>> {
         self.live.insert(record.key.clone(), record)
     }
 
-    /// Takes in that a key was deleted before the history starts.
+    /// Takes in a deletion without its event, and returns the last version.
     pub(crate) fn restore_deletion(&mut self, key: &str) -> Option<Arc<Record>> {
         self.live.remove(key)
     }
 
-    pub(crate) fn apply(&mut self, event: Arc<Event>) {
+    /// Takes in the event of what was restored.
+    pub(crate) fn remember(&mut self, event: Arc<Event>) {
         self.revision = event.revision;
+        let held = held(&event);
+        self.held += held;
+        self.superseded += held;
+        self.history.push_back(event);
+    }
+
+    pub(crate) fn apply(&mut self, event: Arc<Event>) {
         if event.deleted {
             self.live.remove(&*event.record.key);
         } else {
             self.live.insert(event.record.key.clone(), event.record.clone());
         }
-        let held = held(&event);
-        self.held += held;
-        self.superseded += held;
-        self.history.push_back(event);
+        self.remember(event);
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Arc<Record>> {

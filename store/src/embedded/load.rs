@@ -201,29 +201,25 @@ fn assemble(versions: Vec<Version>, state: State, sum: u64, accepted: bool) -> L
         dead: Vec::new(),
         accepted,
     };
-    for Version { mut record, expires, deleted, .. } in versions {
-        let previous = loaded.index.get(&record.key).cloned();
-        if let Some(previous) = &previous {
-            record.key = previous.key.clone();
-        }
+    for Version { record, expires, deleted, .. } in versions {
+        let mut record = Arc::new(record);
         let revision = record.revision;
+        let previous = if deleted {
+            loaded.index.restore_deletion(&record.key)
+        } else {
+            loaded.index.restore(record.clone())
+        };
         if let Some(expires) = expires {
             loaded.expiries.push((Duration::from_millis(expires), revision, record.key.clone()));
         }
         if revision > state.compacted {
-            let record = match &previous {
-                Some(previous) if deleted => previous.at(revision),
-                _ => record,
-            };
-            loaded.index.apply(Arc::new(Event { revision, previous, record: Arc::new(record), deleted }));
+            if let (Some(last), true) = (&previous, deleted) {
+                record = Arc::new(last.at(revision));
+            }
+            loaded.index.remember(Arc::new(Event { revision, previous, record, deleted }));
         } else {
             loaded.dead.extend(previous.map(|previous| previous.revision));
-            if deleted {
-                loaded.dead.push(revision);
-                loaded.index.restore_deletion(&record.key);
-            } else {
-                loaded.index.restore(Arc::new(record));
-            }
+            loaded.dead.extend(deleted.then_some(revision));
         }
     }
     loaded

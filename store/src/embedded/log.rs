@@ -211,19 +211,25 @@ impl Log {
 
     /// Gives a few free pages back to the file system; false when there are
     /// not many.
-    pub(crate) fn shrink(&self) -> bool {
+    pub(crate) fn shrink(&mut self) -> bool {
         let step = || -> rusqlite::Result<bool> {
             let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
             let free = pragma("freelist_count")?;
             if free < 256 || free * 4 < pragma("page_count")? {
                 return Ok(false);
             }
-            self.connection.execute_batch("PRAGMA incremental_vacuum(64)")?;
+            // It frees a page a step.
+            let mut vacuum = self.connection.prepare_cached("PRAGMA incremental_vacuum(64)")?;
+            let mut pages = vacuum.query([])?;
+            while pages.next()?.is_some() {}
             Ok(true)
         };
         let _turn = self.checkpoints.turn();
+        let shrunk = step();
+        self.checkpoints.written(64 * 4096);
         // It goes on growing, and reports that, if it cannot shrink.
-        step().unwrap_or(false)
+        self.soiled |= shrunk.is_err();
+        shrunk.unwrap_or(false)
     }
 
     fn transact(

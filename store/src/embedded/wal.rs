@@ -44,16 +44,20 @@ pub(crate) fn inspect(wal: &[u8], relaxed: bool) -> Wal {
             None => break,
         }
         good += 1;
-        if format.commits(frame) {
+        if is_last(frame) {
             sound = good;
         }
     }
     let rest = frames.get(good..).unwrap_or_default();
-    if !relaxed && format.continues(rest) {
+    if !relaxed && format.continues(sum, rest) {
         return Wal::Damaged { offset: (HEADER + good * frame_len) as u64 };
     }
     // Frames of an earlier round are left over, not dropped.
-    let ours = rest.iter().take_while(|frame| format.is_ours(frame)).map(|frame| frame.len()).sum::<usize>();
+    let ours = rest.iter().rposition(|frame| format.is_ours(frame)).map_or(0, |last| last + 1);
+    // The sum does not cover the salts: they may be what is damaged.
+    let fits = |frame: &&[u8]| format.sum_after(sum, frame) == stored_sum(frame);
+    let ours = ours.max(usize::from(rest.first().is_some_and(fits)));
+    let ours = rest.iter().take(ours).map(|frame| frame.len()).sum::<usize>();
     let dropped = ((good - sound) * frame_len + ours) as u64;
     Wal::Sound { len: (HEADER + sound * frame_len) as u64, dropped }
 }
@@ -84,19 +88,26 @@ impl Format {
 
     // The sum after `frame` if it is the one that follows `sum`.
     fn follows(&self, sum: Sum, frame: &[u8]) -> Option<Sum> {
-        let sum = self.add(self.add(sum, frame.get(..8)?), frame.get(FRAME_HEADER..)?);
+        let sum = self.sum_after(sum, frame)?;
         (self.is_ours(frame) && sum == stored_sum(frame)?).then_some(sum)
     }
 
-    // Whether after a damaged frame, and after the transaction that it may be
-    // of, there are frames that were written as a continuation: by then that
-    // transaction was safe.
-    fn continues(&self, rest: &[&[u8]]) -> bool {
+    fn sum_after(&self, sum: Sum, frame: &[u8]) -> Option<Sum> {
+        Some(self.add(self.add(sum, frame.get(..8)?), frame.get(FRAME_HEADER..)?))
+    }
+
+    // Whether after a damaged frame, and after the transaction that it is of,
+    // there are frames that were written as a continuation: by then that
+    // transaction was safe. `sum` is that before the damaged frame.
+    fn continues(&self, sum: Sum, rest: &[&[u8]]) -> bool {
+        // Where the stored sum is what is damaged, the frame has its own still.
+        let mut own = rest.first().map(|frame| self.sum_after(sum, frame));
         let mut finished = false;
         for pair in rest.windows(2) {
             let [before, frame] = pair else { return false };
-            finished |= self.commits(before);
-            let follows = stored_sum(before).is_some_and(|sum| self.follows(sum, frame).is_some());
+            let follows = stored_sum(before).is_some_and(|sum| self.follows(sum, frame).is_some())
+                || own.take().flatten().is_some_and(|sum| self.follows(sum, frame).is_some());
+            finished |= is_last(before) && (follows || self.is_ours(before));
             if finished && follows {
                 return true;
             }
@@ -110,10 +121,6 @@ impl Format {
             // Cut off before one could tell.
             None => true,
         }
-    }
-
-    fn commits(&self, frame: &[u8]) -> bool {
-        self.is_ours(frame) && word(frame, 4).is_some_and(|pages| pages != 0)
     }
 
     fn add(&self, (mut a, mut b): Sum, bytes: &[u8]) -> Sum {
@@ -130,10 +137,96 @@ impl Format {
     }
 }
 
+// Whether a frame is the last of its transaction.
+fn is_last(frame: &[u8]) -> bool {
+    word(frame, 4).is_some_and(|pages| pages != 0)
+}
+
 fn stored_sum(frame: &[u8]) -> Option<Sum> {
     Some((word(frame, 16)?, word(frame, 20)?))
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: usize = 512;
+    const LEN: usize = FRAME_HEADER + PAGE;
+
+    /// A WAL with transactions of so many frames, as SQLite writes them.
+    fn wal(salt: u8, transactions: &[usize]) -> Vec<u8> {
+        let mut format = Format { page: PAGE, big_endian: false, salt: [salt; 8], sum: (0, 0) };
+        let mut wal = Vec::new();
+        for word in [0x377f_0682_u32, 3_007_000, PAGE as u32, 0] {
+            wal.extend(word.to_be_bytes());
+        }
+        wal.extend(format.salt);
+        format.sum = format.add((0, 0), &wal);
+        let mut sum = format.sum;
+        wal.extend([sum.0.to_be_bytes(), sum.1.to_be_bytes()].concat());
+        for frames in transactions {
+            for frame in 1..=*frames {
+                let page = (wal.len() as u32).to_be_bytes();
+                let pages = if frame == *frames { 9_u32 } else { 0 }.to_be_bytes();
+                let data = [wal.len() as u8; PAGE];
+                sum = format.add(format.add(sum, &[page, pages].concat()), &data);
+                wal.extend([page, pages].concat());
+                wal.extend(format.salt);
+                wal.extend([sum.0.to_be_bytes(), sum.1.to_be_bytes()].concat());
+                wal.extend(data);
+            }
+        }
+        wal
+    }
+
+    fn zero(mut wal: Vec<u8>, frames: std::ops::Range<usize>) -> Vec<u8> {
+        wal[HEADER + frames.start * LEN..HEADER + frames.end * LEN].fill(0);
+        wal
+    }
+
+    #[test]
+    fn whole_unfinished_and_damaged() {
+        let frames = |n: usize| (HEADER + n * LEN) as u64;
+        let sound = |whole, dropped| Wal::Sound { len: frames(whole), dropped: (dropped * LEN) as u64 };
+        let damaged = |frame| Wal::Damaged { offset: frames(frame) };
+        let check = |what: &str, wal: &[u8], durable: Wal, relaxed: Wal| {
+            assert_eq!(inspect(wal, false), durable, "{what}");
+            assert_eq!(inspect(wal, true), relaxed, "{what}, relaxed");
+        };
+        let same = |what: &str, wal: &[u8], expected: Wal| check(what, wal, expected, expected);
+
+        same("empty", &[], Wal::Sound { len: 0, dropped: 0 });
+        same("half a header", &wal(1, &[])[..20], Wal::Sound { len: 0, dropped: 20 });
+        same("a header", &wal(1, &[]), sound(0, 0));
+        same("no header and no frames", &[0; 2000], Wal::Sound { len: 0, dropped: 2000 });
+        let mut headless = wal(1, &[1]);
+        headless[3] ^= 1;
+        same("frames without a header", &headless, Wal::Damaged { offset: 0 });
+
+        let whole = wal(1, &[2, 1, 3]);
+        same("whole", &whole, sound(6, 0));
+        same("unfinished", &whole[..whole.len() - LEN], sound(3, 2));
+        same("the last begun", &zero(whole.clone(), 3..4), sound(3, 3));
+        same("the last half there", &zero(whole.clone(), 4..5), sound(3, 3));
+        same("the last not ended", &zero(whole.clone(), 5..6), sound(3, 2));
+        check("the first", &zero(whole.clone(), 0..1), damaged(0), sound(0, 6));
+        // Without its end a transaction looks like a part of the next one. If
+        // that is the last, it may be the one that the crash cut off.
+        same("the second", &zero(whole.clone(), 2..3), sound(2, 4));
+        let longer = wal(1, &[2, 1, 3, 1]);
+        check("the second of four", &zero(longer.clone(), 2..3), damaged(2), sound(2, 5));
+        check("two of four", &zero(longer, 1..4), damaged(1), sound(0, 7));
+
+        // A round that was shorter than the one before it.
+        let mut second = wal(2, &[1]);
+        second.extend_from_slice(&whole[second.len()..]);
+        same("a second round", &second, sound(1, 0));
+        let mut torn = wal(2, &[1, 2])[..HEADER + 2 * LEN].to_vec();
+        torn.extend_from_slice(&whole[torn.len()..]);
+        same("a second round, unfinished", &torn, sound(1, 1));
+    }
 }

@@ -1,0 +1,132 @@
+//! Measures the embedded store: durable 1 KiB creations a second by number of
+//! writers, reads, and how long a full store takes to open.
+//!
+//! `cargo run --release -p coracle-store --example throughput [DIRECTORY [SECONDS]]`
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use coracle_store::{Embedded, Mode, NoSink, Options, Range, Store, Value, Write};
+
+// What the measures of the whole server take for a full directory.
+const FULL: usize = 28_000;
+
+type Failure = Box<dyn std::error::Error>;
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let mut arguments = std::env::args_os().skip(1);
+    let directory =
+        arguments.next().map_or_else(|| std::env::temp_dir().join("store-throughput"), PathBuf::from);
+    let seconds: u64 = match arguments.next() {
+        Some(seconds) => seconds.to_string_lossy().parse()?,
+        None => 3,
+    };
+    for (name, mode) in [
+        ("durable", Mode::Durable as fn(PathBuf) -> Mode),
+        ("relaxed", Mode::Relaxed),
+        ("memory", |_| Mode::Memory),
+    ] {
+        for writers in [1] {
+            let fresh = fresh(&directory)?;
+            write(name, mode(fresh), writers, Duration::from_secs(seconds)).await?;
+        }
+    }
+    open(&fresh(&directory)?).await?;
+    std::fs::remove_dir_all(&directory)?;
+    Ok(())
+}
+
+fn fresh(directory: &Path) -> Result<PathBuf, Failure> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(directory.to_owned()),
+    }
+}
+
+fn creation(key: String) -> Write {
+    let bytes = Bytes::from(vec![b'x'; 1024]);
+    Write::Create { key: key.into(), value: Value { bytes, hole: Some(512) }, ttl: None }
+}
+
+async fn write(name: &str, mode: Mode, writers: usize, time: Duration) -> Result<(), Failure> {
+    let store = Arc::new(Embedded::open(Options::new(mode, Arc::new(NoSink)))?);
+    let mut tasks = tokio::task::JoinSet::new();
+    let started = Instant::now();
+    for writer in 0..writers {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let mut waits = Vec::new();
+            while started.elapsed() < time {
+                let begun = Instant::now();
+                let write = creation(format!("/registry/configmaps/default/{writer}-{}", waits.len()));
+                store.commit(write).await?;
+                waits.push(begun.elapsed());
+            }
+            Ok::<_, coracle_store::StoreError>(waits)
+        });
+    }
+    let mut waits = Vec::new();
+    while let Some(task) = tasks.join_next().await {
+        waits.extend(task??);
+    }
+    let took = started.elapsed().as_secs_f64();
+    waits.sort_unstable();
+    let at = |part: usize| waits.get(waits.len() * part / 1000).copied().unwrap_or_default();
+    println!(
+        "{name:8} {writers:4} writers {:8.0}/s  p50 {:?}  p99 {:?}  p99.9 {:?}  max {:?}",
+        waits.len() as f64 / took,
+        at(500),
+        at(990),
+        at(999),
+        waits.last().copied().unwrap_or_default(),
+    );
+    store.close().await;
+    Ok(())
+}
+
+async fn open(directory: &Path) -> Result<(), Failure> {
+    let options = || Options::new(Mode::Durable(directory.to_owned()), Arc::new(NoSink));
+    let store = Arc::new(Embedded::open(options())?);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..FULL {
+        let store = store.clone();
+        tasks.spawn(async move {
+            store.commit(creation(format!("/registry/configmaps/default/object-{n}"))).await
+        });
+    }
+    while let Some(task) = tasks.join_next().await {
+        task??;
+    }
+    store.close().await;
+    drop(store);
+    for round in 0..5 {
+        let started = Instant::now();
+        let store = Embedded::open(options())?;
+        let opened = started.elapsed();
+        store.commit(creation(format!("/registry/configmaps/default/round-{round}"))).await?;
+        let written = started.elapsed();
+        let begun = Instant::now();
+        let range = Range { prefix: "/registry/configmaps/".into(), after: None, limit: 0 };
+        let page = store.range(range, None).await?;
+        let listed = begun.elapsed();
+        let begun = Instant::now();
+        for record in &page.records {
+            store.get(&record.key).await?;
+        }
+        let got = begun.elapsed() / u32::try_from(page.records.len())?;
+        println!(
+            "open {} x 1 KiB in {opened:?}, first write acknowledged after {written:?}; list {listed:?}, get {got:?}, {} MiB on disk",
+            page.records.len(),
+            store.size() >> 20,
+        );
+        let begun = Instant::now();
+        store.close().await;
+        println!("close {:?}", begun.elapsed());
+    }
+    Ok(())
+}
