@@ -1,16 +1,40 @@
 //! YAML bodies, read as JSON, and answers in YAML.
+//!
+//! Read as upstream reads them, which is YAML 1.1: `yes` is a boolean and
+//! `0644` an octal number. Written so that readers of 1.1 and 1.2 agree.
+
+mod read;
+mod scalar;
+mod write;
 
 use serde_json::Value;
 
-/// Reads one YAML document as JSON.
-///
-/// # Errors
-/// The text of what is wrong with it.
-pub fn read(body: &[u8]) -> Result<Value, String> {
-    serde_yaml_ng::from_slice(body).map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))
+pub use write::write;
+
+/// A document as JSON.
+#[derive(Debug, PartialEq)]
+pub struct Document {
+    /// Its value; of keys that come twice, the last.
+    pub value: Value,
+    /// The text of upstream's strict error about keys that come twice.
+    pub duplicates: Option<String>,
 }
 
-/// Writes JSON as YAML.
-pub fn write(value: &Value) -> String {
-    serde_yaml_ng::to_string(value).unwrap_or_default()
+/// Reads the first document of a YAML stream as JSON. An empty one is `null`.
+///
+/// # Errors
+/// Upstream's text of what is wrong with it.
+pub fn document(body: &[u8]) -> Result<Document, String> {
+    read::document(body)
 }
+
+/// The value of [`document`].
+///
+/// # Errors
+/// As [`document`].
+pub fn read(body: &[u8]) -> Result<Value, String> {
+    document(body).map(|document| document.value)
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use coracle_api::{GroupVersionKind, Object, field::go_quote, resource::api_version, schema::Struct};
 use serde_json::Value;
 
+use crate::codec;
+
 use super::{reader::text_of, registered, walk::Walk};
 
 /// What decoding found.
@@ -45,16 +47,26 @@ pub enum DecodeError {
 /// `Malformed` for bad JSON, another kind or version, wrong types, too deep
 /// nesting, with the message of upstream's 400.
 pub fn json(body: &[u8], gvk: &GroupVersionKind, schema: &Struct) -> Result<Decoded, DecodeError> {
-    decode(body, gvk, schema).map_err(|fault| {
-        DecodeError::Malformed(match fault {
-            Fault::Unrecognized(fault) => {
-                let (kind, summary) = (&gvk.kind, summary(body));
-                format!("the object provided is unrecognized (must be of type {kind}): {fault} ({summary})")
-            }
-            Fault::Unfit { version, kind, fault } => unfit(&version, &kind, gvk, &fault),
-            Fault::Version(message) => message,
-        })
-    })
+    decode(body, gvk, schema).map_err(|fault| DecodeError::Malformed(message(fault, body, gvk)))
+}
+
+/// Decodes one object from YAML in the same way.
+///
+/// # Errors
+/// As [`json`]; what is wrong with the YAML comes first.
+pub fn yaml(body: &[u8], gvk: &GroupVersionKind, schema: &Struct) -> Result<Decoded, DecodeError> {
+    let document = match codec::yaml::document(body) {
+        Ok(document) => document,
+        Err(fault) => return Err(DecodeError::Malformed(message(Fault::Unrecognized(fault), body, gvk))),
+    };
+    let text =
+        serde_json::to_vec(&document.value).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    let mut decoded =
+        decode(&text, gvk, schema).map_err(|fault| DecodeError::Malformed(message(fault, body, gvk)))?;
+    if let Some(duplicates) = document.duplicates {
+        decoded.strict.insert(0, duplicates);
+    }
+    Ok(decoded)
 }
 
 /// Decodes a tree, such as the result of a patch, in the same way.
@@ -146,6 +158,18 @@ fn check_identity(body: &[u8], given: &Given, gvk: &GroupVersionKind) -> Result<
         format!("converting ({version}.{kind}) to ({target}.{}): unknown conversion", gvk.kind)
     };
     Err(Fault::Unfit { version: version.to_owned(), kind: kind.to_owned(), fault })
+}
+
+// The message of a 400.
+fn message(fault: Fault, body: &[u8], gvk: &GroupVersionKind) -> String {
+    match fault {
+        Fault::Unrecognized(fault) => {
+            let (kind, summary) = (&gvk.kind, summary(body));
+            format!("the object provided is unrecognized (must be of type {kind}): {fault} ({summary})")
+        }
+        Fault::Unfit { version, kind, fault } => unfit(&version, &kind, gvk, &fault),
+        Fault::Version(message) => message,
+    }
 }
 
 fn unfit(version: &str, kind: &str, gvk: &GroupVersionKind, fault: &str) -> String {

@@ -279,3 +279,34 @@ fn decodes_trees() {
     let expected = "json: cannot unmarshal string into Go struct field PodSpec.spec.priority of type int32";
     assert_eq!(fault.to_string(), expected);
 }
+
+#[test]
+fn decodes_yaml() {
+    let resource = resource("configmaps");
+    let said = |body: &str| match yaml(body.as_bytes(), &resource.gvk, &resource.schema) {
+        Ok(decoded) => {
+            decoded.refusal(&resource.gvk).unwrap_or_else(|| decoded.object.into_value().to_string())
+        }
+        Err(error) => error.to_string(),
+    };
+    for (body, expected) in [
+        ("data: {a: b}", r#"{"apiVersion":"v1","data":{"a":"b"},"kind":"ConfigMap","metadata":{}}"#),
+        (
+            "data:\n  a: yes",
+            "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: json: cannot unmarshal bool into Go \
+             struct field ConfigMap.data of type string",
+        ),
+        (
+            "metadata: *z",
+            "the object provided is unrecognized (must be of type ConfigMap): yaml: unknown anchor 'z' referenced \
+             (6d657461646174613a202a7a)",
+        ),
+        (
+            "data:\n  a: b\n  a: c\nfoo: 1",
+            "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: yaml: unmarshal \
+             errors:\n  line 3: key \"a\" already set in map, unknown field \"foo\"",
+        ),
+    ] {
+        assert_eq!(said(body), expected, "{body}");
+    }
+}
