@@ -15,7 +15,7 @@ use crate::{
     },
     error::ApiError,
     registry::options::FieldValidation,
-    schema::decode::{self, Decoded},
+    schema::decode,
 };
 
 // Upstream gives a request 34 seconds, body and all.
@@ -74,18 +74,34 @@ where
     Ok(first.unwrap_or_else(|| all.freeze()))
 }
 
-/// The JSON of a body, whichever format it is in.
-///
-/// # Errors
-/// 415, 400
-pub fn json(call: &Call<'_>, body: Bytes) -> Result<Bytes, ApiError> {
-    match negotiation::input(call.headers())? {
-        Format::Json => Ok(body),
-        Format::Yaml => {
-            let value: Value = yaml::read(&body).map_err(ApiError::BadRequest)?;
-            Ok(Bytes::from(serde_json::to_vec(&value).unwrap_or_default()))
+/// A body and the format that it is in.
+pub struct Sent {
+    format: Format,
+    bytes: Bytes,
+}
+
+impl Sent {
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// 400 for bad YAML
+    pub fn json(&self) -> Result<Bytes, ApiError> {
+        match self.format {
+            Format::Json => Ok(self.bytes.clone()),
+            Format::Yaml => {
+                let value: Value = yaml::read(&self.bytes).map_err(ApiError::BadRequest)?;
+                Ok(Bytes::from(serde_json::to_vec(&value).unwrap_or_default()))
+            }
         }
     }
+}
+
+/// A body in the format that its headers name.
+///
+/// # Errors
+/// 415
+pub fn sent(call: &Call<'_>, bytes: Bytes) -> Result<Sent, ApiError> {
+    Ok(Sent { format: negotiation::input(call.headers())?, bytes })
 }
 
 /// Decodes an object, and meets what the schema does not have as the client
@@ -94,26 +110,27 @@ pub fn json(call: &Call<'_>, body: Bytes) -> Result<Bytes, ApiError> {
 /// # Errors
 /// 400
 pub fn object(
-    body: &[u8],
+    sent: &Sent,
     gvk: &GroupVersionKind,
     schema: &Struct,
     validation: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<Object, ApiError> {
-    let Decoded { object, strict } =
-        decode::json(body, gvk, schema).map_err(|error| ApiError::BadRequest(error.to_string()))?;
+    let decoded = match sent.format {
+        Format::Json => decode::json(&sent.bytes, gvk, schema),
+        Format::Yaml => decode::yaml(&sent.bytes, gvk, schema),
+    };
+    let decoded = decoded.map_err(|error| ApiError::BadRequest(error.to_string()))?;
     match validation {
-        FieldValidation::Strict if !strict.is_empty() => Err(ApiError::BadRequest(format!(
-            "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
-            strict.join(", "),
-            kind = gvk.kind,
-            version = gvk.version,
-        ))),
+        FieldValidation::Strict => match decoded.refusal(gvk) {
+            Some(message) => Err(ApiError::BadRequest(message)),
+            None => Ok(decoded.object),
+        },
         FieldValidation::Warn => {
-            warnings.extend(strict);
-            Ok(object)
+            warnings.extend(decoded.strict);
+            Ok(decoded.object)
         }
-        _ => Ok(object),
+        FieldValidation::Ignore => Ok(decoded.object),
     }
 }
 

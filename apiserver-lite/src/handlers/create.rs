@@ -25,7 +25,7 @@ where
 {
     negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
     negotiation::input(call.headers())?;
-    let sent = body::json(call, body::read(call, sent).await?)?;
+    let sent = body::sent(call, body::read(call, sent).await?)?;
     let options = call.options(Writing::Create)?;
     let manager = call.manager(&options);
     let mut author = call.author(&options, &manager);

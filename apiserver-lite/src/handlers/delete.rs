@@ -48,7 +48,7 @@ where
     B::Error: std::fmt::Display,
 {
     let sent = body::read(call, sent).await?;
-    let sent = if sent.is_empty() { sent } else { body::json(call, sent)? };
+    let sent = if sent.is_empty() { sent } else { body::sent(call, sent)?.json()? };
     DeleteOptions::parse(&sent, &call.info.query)
 }
 

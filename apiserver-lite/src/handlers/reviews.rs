@@ -49,7 +49,7 @@ where
     B::Error: std::fmt::Display,
 {
     let output = negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
-    let sent = body::json(call, body::read(call, sent).await?)?;
+    let sent = body::sent(call, body::read(call, sent).await?)?;
     let options = call.options(Writing::Create)?;
     let mut warnings = Vec::new();
     let facts = &row.facts;

@@ -30,7 +30,7 @@ where
 {
     let sent = body::read(call, sent).await?;
     let options = call.options(Writing::Update)?;
-    let sent = body::json(call, sent)?;
+    let sent = body::sent(call, sent)?;
     let manager = call.manager(&options);
     let mut author = call.author(&options, &manager);
     let Some(facts) = row.facts.subresource("scale") else { return Err(ApiError::NoSuchPath) };

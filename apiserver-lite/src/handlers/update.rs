@@ -23,7 +23,7 @@ where
     negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
     let sent = body::read(call, sent).await?;
     let options = call.options(Writing::Update)?;
-    let sent = body::json(call, sent)?;
+    let sent = body::sent(call, sent)?;
     let manager = call.manager(&options);
     let mut author = call.author(&options, &manager);
     let facts = &row.facts;
