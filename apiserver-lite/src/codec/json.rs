@@ -69,6 +69,55 @@ pub fn plain(object: &Object) -> Bytes {
     Bytes::from(out)
 }
 
+/// The same JSON with a line for each value, as people read it.
+pub fn indent(json: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(json.len() * 2);
+    let mut depth = 0;
+    let (mut quoted, mut escaped, mut opened) = (false, false, false);
+    let line = |out: &mut Vec<u8>, depth: usize| {
+        out.push(b'\n');
+        out.resize(out.len() + 2 * depth, b' ');
+    };
+    for &byte in json {
+        if quoted {
+            quoted = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            out.push(byte);
+            continue;
+        }
+        if byte.is_ascii_whitespace() {
+            continue;
+        }
+        let closes = matches!(byte, b'}' | b']');
+        if std::mem::replace(&mut opened, false) && !closes {
+            line(&mut out, depth);
+        } else if closes && !matches!(out.last(), Some(b'{' | b'[')) {
+            line(&mut out, depth.saturating_sub(1));
+        }
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                opened = true;
+                out.push(byte);
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                out.push(byte);
+            }
+            b',' => {
+                out.push(byte);
+                line(&mut out, depth);
+            }
+            b':' => out.extend_from_slice(b": "),
+            _ => {
+                quoted = byte == b'"';
+                out.push(byte);
+            }
+        }
+    }
+    Bytes::from(out)
+}
+
 fn write(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
     // Writing a JSON tree into memory has no way to fail.
     let _ = serde_json::to_writer(out, value);
@@ -86,6 +135,19 @@ mod tests {
     use coracle_store::{Record, Revision};
 
     use super::*;
+
+    #[test]
+    fn indented_json_is_what_go_writes() {
+        let check = |json: &str| {
+            let value: Value = serde_json::from_str(json).expect("JSON");
+            let expected = serde_json::to_string_pretty(&value).expect("JSON");
+            assert_eq!(indent(json.as_bytes()), expected, "{json}");
+        };
+        check(r#"{"a":[1,{"b":null}],"c":{},"d":[],"e":[[]],"f":"x,{\"\\\\ ]"}"#);
+        check("[ ]\n");
+        check("{ \"a\" : 1 }");
+        check("\"a\"");
+    }
 
     #[test]
     fn the_store_fills_the_revision_in() {

@@ -154,8 +154,8 @@ fn transformed(kind: &str, version: &str, forms: Forms) -> Option<Form> {
     }
 }
 
-// People's tools get indented JSON without asking.
-fn pretty(headers: &HeaderMap, query: &Query) -> bool {
+/// Whether JSON is to be indented: people's tools get that without asking.
+pub fn pretty(headers: &HeaderMap, query: &Query) -> bool {
     if let Some(asked) = query.get("pretty").filter(|asked| !asked.is_empty()) {
         return matches!(asked, "1" | "t" | "T" | "true" | "TRUE" | "True");
     }

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use coracle_api::GroupVersionKind;
+use coracle_api::{GroupVersionKind, Resource, schema::Ref};
 use http::{
     HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, LOCATION, VARY},
@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use ring::digest;
 use serde::Serialize;
 
-use crate::{error::ApiError, resources::Row};
+use crate::error::ApiError;
 use accept::Clause;
 use groups::{Group, Version};
 
@@ -59,10 +59,10 @@ struct Document {
 }
 
 impl Discovery {
-    /// The documents of these rows. `address` is the `host:port` that `/api`
-    /// tells clients.
-    pub fn new(rows: &[Row], address: impl Into<String>) -> Self {
-        let groups = groups::sorted(rows.iter().map(|row| row.facts.clone()));
+    /// The documents of these resources. `address` is the `host:port` that
+    /// `/api` tells clients.
+    pub fn new(resources: impl Iterator<Item = Ref<Resource>>, address: impl Into<String>) -> Self {
+        let groups = groups::sorted(resources);
         Self { groups, address: address.into(), kept: Mutex::default() }
     }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::resources;
 
 fn discovery() -> Discovery {
-    Discovery::new(&resources::builtins(), "192.0.2.1:21443")
+    Discovery::new(resources::builtins().into_iter().map(|row| row.facts), "192.0.2.1:21443")
 }
 
 fn get(discovery: &Discovery, path: &str, accept: &str) -> Response<Bytes> {

@@ -68,7 +68,9 @@ pub fn error(error: &ApiError, headers: &HeaderMap) -> Response<Body> {
 /// A tree in the client's format.
 pub fn value_in(output: &Output, status: StatusCode, value: &Value) -> Response<Body> {
     match output.format {
-        Format::Json if output.pretty => json(status, pretty(value)),
+        Format::Json if output.pretty => {
+            json(status, Bytes::from(serde_json::to_vec_pretty(value).unwrap_or_default()))
+        }
         Format::Json => json(status, Bytes::from(serde_json::to_vec(value).unwrap_or_default())),
         Format::Yaml => {
             let mut response = json(status, Bytes::from(yaml::write(value)));
@@ -76,12 +78,6 @@ pub fn value_in(output: &Output, status: StatusCode, value: &Value) -> Response<
             response
         }
     }
-}
-
-fn pretty(value: &Value) -> Bytes {
-    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
-    text.push(b'\n');
-    Bytes::from(text)
 }
 
 impl Shown<'_> {

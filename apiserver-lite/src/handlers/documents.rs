@@ -5,11 +5,34 @@ use std::sync::Arc;
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 
 use super::answer;
-use crate::{ApiServer, body::Body, error::ApiError, request::RequestInfo};
+use crate::{
+    ApiServer,
+    body::Body,
+    codec::{json, negotiation},
+    error::ApiError,
+    request::RequestInfo,
+};
 
 /// Answers a request that is about no resource.
-pub fn answer(server: &Arc<ApiServer>, info: &RequestInfo, _head: &Parts) -> Response<Body> {
-    not_found(server, info)
+pub fn answer(server: &Arc<ApiServer>, info: &RequestInfo, head: &Parts) -> Response<Body> {
+    let registry = &server.registry;
+    let rows = registry.rows();
+    let path = head.uri.path_and_query().map_or("/", |it| it.as_str());
+    let accept = head.headers.get_all(header::ACCEPT).iter().filter_map(|it| it.to_str().ok());
+    let accept = accept.collect::<Vec<_>>().join(",");
+    let if_none_match = head.headers.get(header::IF_NONE_MATCH).and_then(|it| it.to_str().ok());
+    let Some(found) = rows.discovery(registry.config.advertise).answer(path, &accept, if_none_match) else {
+        return not_found(server, info);
+    };
+    let response = match found {
+        Ok(response) => response,
+        Err(error) => return answer::error(&error, &head.headers),
+    };
+    let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let indent = kind.starts_with(b"application/json")
+        && info.path.starts_with("/api")
+        && negotiation::pretty(&head.headers, &info.query);
+    response.map(|body| Body::from(if indent { json::indent(&body) } else { body }))
 }
 
 /// What upstream says of a path that leads nowhere: a Status below a version

@@ -1,16 +1,17 @@
 //! The table of kinds that are served.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use coracle_api::Resource;
 
-use crate::resources::Row;
+use crate::{discovery::Discovery, resources::Row};
 
 /// All rows, in discovery's order and findable by name.
 pub struct Rows {
     ordered: Vec<Arc<Row>>,
     // Indexes into `ordered`, sorted by (plural, group, version).
     sorted: Vec<usize>,
+    discovery: OnceLock<Discovery>,
 }
 
 impl Rows {
@@ -19,12 +20,20 @@ impl Rows {
         let ordered: Vec<Arc<Row>> = rows.into_iter().map(Arc::new).collect();
         let mut sorted: Vec<usize> = (0..ordered.len()).collect();
         sorted.sort_by(|a, b| name(&ordered[*a]).cmp(&name(&ordered[*b])));
-        Self { ordered, sorted }
+        Self { ordered, sorted, discovery: OnceLock::new() }
     }
 
     /// Every row, in discovery's order.
     pub fn all(&self) -> &[Arc<Row>] {
         &self.ordered
+    }
+
+    /// The documents that tell clients of these rows, for a server at
+    /// `address`.
+    pub fn discovery(&self, address: impl ToString) -> &Discovery {
+        self.discovery.get_or_init(|| {
+            Discovery::new(self.ordered.iter().map(|row| row.facts.clone()), address.to_string())
+        })
     }
 
     /// The row of a resource.
