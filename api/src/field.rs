@@ -121,11 +121,21 @@ pub struct FieldError {
     pub value: Value,
     /// What is wrong with it.
     pub detail: String,
+    // The value as upstream's JSON has it, where its fields have an order or
+    // names of their own.
+    json: Option<String>,
 }
 
 impl FieldError {
     fn new(kind: FieldErrorKind, path: &FieldPath, value: Value, detail: impl Into<String>) -> Self {
-        Self { kind, path: path.clone(), value, detail: detail.into() }
+        Self { kind, path: path.clone(), value, detail: detail.into(), json: None }
+    }
+
+    /// The same error with the value shown as this text: JSON whose fields
+    /// stand in Go's order.
+    #[must_use]
+    pub fn showing(self, json: String) -> Self {
+        Self { json: Some(json), ..self }
     }
 
     /// The value is not allowed there, `detail` says why.
@@ -210,7 +220,7 @@ impl FieldError {
         let mut text = self.kind.text().to_owned();
         if !matches!(self.kind, Required | Forbidden | TooLong | TooShort | Internal) {
             text.push_str(": ");
-            text.push_str(&shown(&self.value));
+            text.push_str(&self.json.clone().unwrap_or_else(|| shown(&self.value)));
         }
         if !self.detail.is_empty() {
             text.push_str(": ");

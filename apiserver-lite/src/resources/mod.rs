@@ -8,6 +8,8 @@ pub mod columns;
 pub mod core;
 pub mod label_selectors;
 pub mod meta;
+#[cfg(test)]
+mod recorded;
 pub mod rules;
 pub mod tree;
 

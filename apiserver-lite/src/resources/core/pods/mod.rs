@@ -15,6 +15,7 @@ mod env;
 mod ephemeral;
 mod handlers;
 mod image;
+mod internal;
 mod level;
 mod network;
 pub mod prepare;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use coracle_api::{FieldError, format};
 use serde_json::Value;
 
+use super::internal::Internal;
 use super::volumes::{DOWNWARD_FILE, KEY_TO_PATH, MODE, USER, local};
 use crate::resources::{
     label_selectors::SELECTOR,
@@ -105,7 +106,8 @@ fn bundle(bundle: &Place<'_>, taken: &mut Taken<'_>, errors: &mut Errors) {
     match (text("name"), text("signerName")) {
         (Some(_), Some(_)) => {
             let detail = "only one of name and signerName may be used";
-            errors.push(FieldError::invalid(&bundle.path(), bundle.value().clone(), detail));
+            let shown = Internal::read().compact("ClusterTrustBundleProjection", bundle.value());
+            errors.push(FieldError::invalid(&bundle.path(), bundle.value().clone(), detail).showing(shown));
         }
         (Some(name), None) => bundle_name(bundle, name, errors),
         (None, Some(signer)) => {

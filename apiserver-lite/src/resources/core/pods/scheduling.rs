@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use coracle_api::{FieldError, format};
 
-use super::{affinity, containers::one_of, spec::Names};
+use super::{affinity, containers::one_of, internal::Internal, spec::Names};
 use crate::resources::{
     label_selectors::SELECTOR,
     rules::{Check, Errors, POSITIVE, Place, Rule, check},
@@ -120,13 +120,8 @@ pub fn resource_claims(spec: &Place<'_>, errors: &mut Errors) {
             _ => None,
         };
         if let Some(detail) = detail {
-            // Upstream shows the Go struct of its internal version.
-            let shown = serde_json::json!({
-                "Name": name,
-                "ResourceClaimName": claim.get("resourceClaimName"),
-                "ResourceClaimTemplateName": claim.get("resourceClaimTemplateName"),
-            });
-            errors.push(FieldError::invalid(&claim.path(), shown, detail));
+            let shown = Internal::read().compact("PodResourceClaim", claim.value());
+            errors.push(FieldError::invalid(&claim.path(), claim.value().clone(), detail).showing(shown));
         }
         check(CLAIM_SOURCE, &claim, errors);
     }

@@ -6,7 +6,7 @@ use coracle_api::{FieldError, format};
 use regex::Regex;
 use serde_json::Value;
 
-use super::{containers, volumes};
+use super::{containers, internal::{Internal, escaped}, volumes};
 use crate::resources::rules::{Check, Errors, Place, Rule, check};
 
 const ID: &[Rule] = &[Rule::Within(0, i32::MAX as i64)];
@@ -66,7 +66,8 @@ static SECCOMP: &[Check] = &[
             }
             (false, Some(_)) => {
                 let detail = "can only be set when seccomp type is Localhost";
-                errors.push(FieldError::invalid(&path, profile.value().clone(), detail));
+                let shown = Internal::read().compact("SeccompProfile", profile.value());
+                errors.push(FieldError::invalid(&path, profile.value().clone(), detail).showing(shown));
             }
             (false, None) => {}
         }
@@ -116,7 +117,8 @@ fn escalation(context: &Place<'_>, errors: &mut Errors) {
         return;
     }
     let mut wrong = |detail: &str| {
-        errors.push(FieldError::invalid(&context.path(), context.value().clone(), detail));
+        let shown = Internal::read().compact("SecurityContext", context.value());
+        errors.push(FieldError::invalid(&context.path(), context.value().clone(), detail).showing(shown));
     };
     if context.flag("privileged") {
         wrong("cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
@@ -205,7 +207,8 @@ static WINDOWS: &[Check] = &[
     Check::With(|options, errors| {
         let Some(name) = options.get("runAsUserName").and_then(Value::as_str) else { return };
         for fault in windows_user(name) {
-            errors.push(FieldError::invalid(&options.path_of("runAsUserName"), name, fault));
+            let shown = escaped(&name.into());
+            errors.push(FieldError::invalid(&options.path_of("runAsUserName"), name, fault).showing(shown));
         }
     }),
 ];

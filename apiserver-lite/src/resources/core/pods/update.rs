@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use coracle_api::{FieldError, FieldPath, Object};
 use serde_json::{Map, Value};
 
-use super::{annotations, diff, scheduling, strategy};
+use super::{annotations, diff, internal::Internal, scheduling, strategy};
 use crate::resources::rules::{Errors, Place, check};
 
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -221,13 +221,19 @@ fn node_affinity(new: Option<&Value>, old: Option<&Value>, path: &FieldPath, err
     }
     if new.len() != old.len() {
         let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
-        errors.push(FieldError::invalid(&path, diff::capitalized(&Value::Array(new)), detail));
+        let shown = if new.is_empty() {
+            "null".to_owned()
+        } else {
+            Internal::read().compact_list("NodeSelectorTerm", &new)
+        };
+        errors.push(FieldError::invalid(&path, new, detail).showing(shown));
         return;
     }
     for (index, (new, old)) in new.iter().zip(&old).enumerate() {
         if !only_adds(new, old) {
             let detail = "only additions are allowed (no mutations or deletions)";
-            errors.push(FieldError::invalid(&path.index(index), diff::capitalized(new), detail));
+            let shown = Internal::read().compact("NodeSelectorTerm", new);
+            errors.push(FieldError::invalid(&path.index(index), new.clone(), detail).showing(shown));
         }
     }
 }
