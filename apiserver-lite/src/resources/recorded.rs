@@ -34,7 +34,13 @@ pub fn written(
 ) -> (Object, Option<Object>, Vec<FieldError>) {
     let row = facts_of(object);
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
-    let write = |part| Write { part, now, user: "tester", dry_run: true, api_version: object["apiVersion"].as_str().unwrap() };
+    let write = |part| Write {
+        part,
+        now,
+        user: "tester",
+        dry_run: true,
+        api_version: object["apiVersion"].as_str().unwrap(),
+    };
     let old = old.map(|old| {
         let mut old = decoded(strategy, old);
         let status = old.0.get("status").cloned();
@@ -68,7 +74,8 @@ pub fn check(strategy: &dyn Strategy, part: Part<'_>, recorded: &str) {
                 ours.push(text);
             }
         }
-        let theirs: Vec<&str> = case["errors"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+        let theirs: Vec<&str> =
+            case["errors"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
         if ours != theirs {
             let only = |a: &[String], b: &[String]| -> Vec<String> {
                 a.iter().filter(|it| !b.contains(it)).cloned().collect()

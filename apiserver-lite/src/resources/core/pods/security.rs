@@ -6,7 +6,11 @@ use coracle_api::{FieldError, format};
 use regex::Regex;
 use serde_json::Value;
 
-use super::{containers, internal::{Internal, escaped}, volumes};
+use super::{
+    containers,
+    internal::{Internal, escaped},
+    volumes,
+};
 use crate::resources::rules::{Check, Errors, Place, Rule, check};
 
 const ID: &[Rule] = &[Rule::Within(0, i32::MAX as i64)];
