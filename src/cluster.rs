@@ -156,7 +156,14 @@ impl Cluster {
         self.start_part(|tasks, shutdown| {
             tasks.spawn(coracle_controllers::run(client, controllers, shutdown));
         });
-        let _ = (scheduler, nodes);
+        if scheduler {
+            let client = self.client_as("system:kube-scheduler");
+            let config = coracle_scheduler::Config { host: "coracle".to_owned(), ..Default::default() };
+            self.start_part(|tasks, shutdown| {
+                tasks.spawn(coracle_scheduler::run(client, config, shutdown));
+            });
+        }
+        let _ = nodes;
     }
 
     /// A client of the cluster as its administrator, with no socket between.

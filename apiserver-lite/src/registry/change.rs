@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Object, Resource, schema::Struct};
+use coracle_api::{FieldError, Object, Resource, field::FieldPath, schema::Struct};
 use serde_json::Value;
 
 use super::{binding::Binding, options::FieldValidation, scale};
@@ -73,38 +73,41 @@ impl Patch {
     fn onto(&self, facts: &Resource, current: &Object) -> Result<Changed, ApiError> {
         let target = current.clone().into_value();
         let schema: &Struct = &facts.schema;
+        let mut strict = match (self.validation, self.form) {
+            (FieldValidation::Ignore, _) => Vec::new(),
+            (_, Form::Json) => patch::json::check(&self.body).map_err(refused)?,
+            (_, Form::Merge) => patch::merge::check(&self.body).map_err(refused)?,
+            (_, Form::Strategic) => patch::strategic::check(&self.body).map_err(refused)?,
+        };
         let patched = match self.form {
             Form::Json => patch::json::apply(target, &self.body),
             Form::Merge => patch::merge::apply(target, &self.body),
             Form::Strategic => patch::strategic::apply(target, &self.body, schema),
         }
-        .map_err(|error| refused(error))?;
-        self.decode(patched, facts, current)
+        .map_err(refused)?;
+        let decoded = decode::value(&patched, &facts.gvk, schema)
+            .map_err(|error| self.invalid(&patched, error.to_string()))?;
+        strict.extend(decoded.strict);
+        if self.validation == FieldValidation::Strict && !strict.is_empty() {
+            return Err(self.invalid(&patched, format!("strict decoding error: {}", strict.join(", "))));
+        }
+        if self.validation == FieldValidation::Ignore {
+            strict.clear();
+        }
+        Ok(Changed { object: decoded.object, warnings: strict })
     }
 
-    fn decode(&self, patched: Value, facts: &Resource, current: &Object) -> Result<Changed, ApiError> {
-        let subject = || Subject::kind_of(facts, current.name());
-        let decoded =
-            decode::value(patched, &facts.gvk, &facts.schema).map_err(|error| ApiError::Invalid {
-                subject: subject(),
-                errors: vec![coracle_api::FieldError::invalid(
-                    &coracle_api::field::FieldPath::new("patch"),
-                    String::from_utf8_lossy(&self.body).into_owned(),
-                    error.to_string(),
-                )],
-            })?;
-        match self.validation {
-            FieldValidation::Strict if !decoded.strict.is_empty() => Err(ApiError::Invalid {
-                subject: subject(),
-                errors: vec![coracle_api::FieldError::invalid(
-                    &coracle_api::field::FieldPath::new("patch"),
-                    String::from_utf8_lossy(&self.body).into_owned(),
-                    format!("strict decoding error: {}", decoded.strict.join(", ")),
-                )],
-            }),
-            FieldValidation::Warn => Ok(Changed { object: decoded.object, warnings: decoded.strict }),
-            _ => Ok(Changed { object: decoded.object, warnings: Vec::new() }),
-        }
+    // What the error shows: the patched object, or the patch as Go prints it.
+    fn invalid(&self, patched: &Value, detail: String) -> ApiError {
+        let shown = match self.form {
+            Form::Json | Form::Merge => patched.to_string(),
+            Form::Strategic => {
+                let patch = serde_json::from_slice(&self.body).unwrap_or_default();
+                patch::golang::verbose(&patch)
+            }
+        };
+        let errors = vec![FieldError::invalid(&FieldPath::new("patch"), shown, detail)];
+        ApiError::Invalid { subject: Subject::default(), errors }
     }
 }
 

@@ -73,8 +73,8 @@ pub fn yaml(body: &[u8], gvk: &GroupVersionKind, schema: &Struct) -> Result<Deco
 ///
 /// # Errors
 /// As [`json`], with the bare text of what is wrong.
-pub fn value(tree: Value, gvk: &GroupVersionKind, schema: &Struct) -> Result<Decoded, DecodeError> {
-    let body = serde_json::to_vec(&tree).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+pub fn value(tree: &Value, gvk: &GroupVersionKind, schema: &Struct) -> Result<Decoded, DecodeError> {
+    let body = serde_json::to_vec(tree).map_err(|error| DecodeError::Malformed(error.to_string()))?;
     decode(&body, gvk, schema).map_err(|fault| {
         let (Fault::Unrecognized(text) | Fault::Version(text) | Fault::Unfit { fault: text, .. }) = fault;
         DecodeError::Malformed(text)

@@ -272,10 +272,10 @@ fn canonicalizes_what_was_changed() {
 fn decodes_trees() {
     let resource = resource("pods");
     let tree = json!({"spec": {"containers": [{"name": "a", "foo": 1}]}});
-    let decoded = value(tree, &resource.gvk, &resource.schema).expect("decodes");
+    let decoded = value(&tree, &resource.gvk, &resource.schema).expect("decodes");
     assert_eq!(decoded.strict, ["unknown field \"spec.containers[0].foo\""]);
     let fault =
-        value(json!({"spec": {"priority": "x"}}), &resource.gvk, &resource.schema).expect_err("wrong");
+        value(&json!({"spec": {"priority": "x"}}), &resource.gvk, &resource.schema).expect_err("wrong");
     let expected = "json: cannot unmarshal string into Go struct field PodSpec.spec.priority of type int32";
     assert_eq!(fault.to_string(), expected);
 }
