@@ -20,7 +20,7 @@ fn facts_of(object: &Value) -> &'static Resource {
 /// An object as it is when a write begins.
 pub fn decoded(strategy: &dyn Strategy, object: &Value) -> Object {
     let row = facts_of(object);
-    let mut object = decode::value(object.clone(), &row.gvk, &row.schema).unwrap().object;
+    let mut object = decode::value(object, &row.gvk, &row.schema).unwrap().object;
     strategy.default(&mut object);
     object
 }
