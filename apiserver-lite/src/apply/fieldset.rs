@@ -277,15 +277,6 @@ impl<'a> FieldSet<'a> {
         self.combine(other, true, &mut |a, b| (a.member && !b.member, a.children.difference(&b.children)))
     }
 
-    /// The same without the paths in `other` and all that go through them.
-    #[must_use]
-    pub fn without(&self, other: &FieldSet<'_>) -> Self {
-        self.combine(other, true, &mut |a, b| match b.member {
-            true => (false, Self::default()),
-            false => (a.member, a.children.without(&b.children)),
-        })
-    }
-
     /// Whether a path is in both.
     pub fn meets(&self, other: &FieldSet<'_>) -> bool {
         let mut right = other.nodes.iter().peekable();
@@ -296,16 +287,32 @@ impl<'a> FieldSet<'a> {
         })
     }
 
-    /// The set with the paths of field names in `paths`.
-    pub fn of_fields(paths: &[&[&'a str]]) -> Self {
-        paths.iter().fold(Self::default(), |set, path| {
-            let one = path.iter().rev().enumerate().fold(Self::default(), |children, (depth, name)| {
-                let mut set = Self::default();
-                set.push(Element::Field(name), depth == 0, children);
-                set
-            });
-            set.union(one)
-        })
+    /// Takes a path of field names and all that go through it out.
+    pub fn cut(&mut self, path: &[&str]) {
+        self.change(path, &mut |node| {
+            node.member = false;
+            node.children = Self::default();
+        });
+    }
+
+    /// Takes a path of field names out, and leaves those that go through it.
+    pub fn disown(&mut self, path: &[&str]) {
+        self.change(path, &mut |node| node.member = false);
+    }
+
+    fn change(&mut self, path: &[&str], change: &mut dyn FnMut(&mut Node<'a>)) {
+        let Some((name, rest)) = path.split_first() else { return };
+        let element = Element::Field(name);
+        let Ok(place) = self.nodes.binary_search_by(|node| node.element.compare(&element)) else { return };
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        if rest.is_empty() {
+            change(node);
+        } else {
+            node.children.change(rest, change);
+        }
+        if !node.member && node.children.is_empty() {
+            self.nodes.remove(place);
+        }
     }
 
     /// Its `fieldsV1`.
@@ -421,13 +428,12 @@ mod tests {
     #[test]
     fn sets_combine() {
         #[track_caller]
-        fn check(a: &str, b: &str, union: &str, intersection: &str, difference: &str, without: &str) {
+        fn check(a: &str, b: &str, union: &str, intersection: &str, difference: &str) {
             let (a, b) = (parse(a), parse(b));
             let (a, b) = (FieldSet::decode(&a).expect("a set"), FieldSet::decode(&b).expect("a set"));
             assert_eq!(a.intersection(&b).encode(), parse(intersection));
             assert_eq!(a.meets(&b), intersection != "{}");
             assert_eq!(a.difference(&b).encode(), parse(difference));
-            assert_eq!(a.without(&b).encode(), parse(without));
             assert_eq!(a.union(b).encode(), parse(union));
         }
         check(
@@ -436,7 +442,6 @@ mod tests {
             r#"{"f:a":{".":{},"f:b":{},"f:x":{}},"f:c":{},"f:d":{}}"#,
             r#"{"f:a":{"f:b":{}}}"#,
             r#"{"f:a":{},"f:c":{}}"#,
-            r#"{"f:a":{},"f:c":{}}"#,
         );
         check(
             r#"{"f:a":{".":{},"f:b":{}}}"#,
@@ -444,8 +449,28 @@ mod tests {
             r#"{"f:a":{".":{},"f:b":{}}}"#,
             r#"{"f:a":{}}"#,
             r#"{"f:a":{"f:b":{}}}"#,
-            "{}",
         );
-        check(r#"{"f:a":{}}"#, "{}", r#"{"f:a":{}}"#, "{}", r#"{"f:a":{}}"#, r#"{"f:a":{}}"#);
+        check(r#"{"f:a":{}}"#, "{}", r#"{"f:a":{}}"#, "{}", r#"{"f:a":{}}"#);
+    }
+
+    #[test]
+    fn paths_leave_sets() {
+        #[track_caller]
+        fn check(set: &str, path: &[&str], cut: &str, disowned: &str) {
+            let set = parse(set);
+            let mut first = FieldSet::decode(&set).expect("a set");
+            let mut second = first.clone();
+            first.cut(path);
+            second.disown(path);
+            assert_eq!((first.encode(), second.encode()), (parse(cut), parse(disowned)), "{set} {path:?}");
+        }
+        check(
+            r#"{"f:a":{".":{},"f:b":{}},"f:c":{}}"#,
+            &["a"],
+            r#"{"f:c":{}}"#,
+            r#"{"f:a":{"f:b":{}},"f:c":{}}"#,
+        );
+        check(r#"{"f:a":{"f:b":{}}}"#, &["a", "b"], "{}", "{}");
+        check(r#"{"f:a":{}}"#, &["a", "b"], r#"{"f:a":{}}"#, r#"{"f:a":{}}"#);
     }
 }

@@ -283,8 +283,9 @@ fn known(resource: &Resource, version: &str) -> bool {
 }
 
 /// The set without the fields that nobody owns.
-pub fn ownable<'a>(set: &FieldSet<'a>) -> FieldSet<'a> {
-    set.difference(&FieldSet::of_fields(UNOWNED))
+pub fn ownable(mut set: FieldSet<'_>) -> FieldSet<'_> {
+    UNOWNED.iter().for_each(|path| set.disown(path));
+    set
 }
 
 fn owned<'a>(
@@ -293,7 +294,7 @@ fn owned<'a>(
     difference: Difference<'a>,
     writer: &Writer<'a>,
 ) {
-    let fields = ownable(&difference.modified.union(difference.added));
+    let fields = ownable(difference.modified.union(difference.added));
     if fields.is_empty() {
         return;
     }

@@ -9,12 +9,13 @@ use super::fieldset::{Element, FieldSet};
 /// Which fields of a write count.
 pub enum Filter {
     /// All but those at these paths and below them.
-    Without(FieldSet<'static>),
+    Without(Paths),
     /// Only those at and below these paths; `*` is any element.
-    Only(&'static [&'static [&'static str]]),
+    Only(Paths),
 }
 
-type Paths = &'static [&'static [&'static str]];
+/// Paths of field names.
+pub type Paths = &'static [&'static [&'static str]];
 
 const NONE: Paths = &[];
 const STATUS: Paths = &[&["status"]];
@@ -37,16 +38,17 @@ impl Filter {
                 Self::Only(EPHEMERAL_CONTAINERS)
             }
             ("pods", "resize") if resource.gvk.group.is_empty() => Self::Only(RESIZE),
-            _ => Self::Without(FieldSet::of_fields(paths(resource, subresource))),
+            _ => Self::Without(paths(resource, subresource)),
         }
     }
 
     /// What is left of a set.
-    pub fn apply<'a>(&self, set: FieldSet<'a>) -> FieldSet<'a> {
+    pub fn apply<'a>(&self, mut set: FieldSet<'a>) -> FieldSet<'a> {
         match self {
-            _ if set.is_empty() => set,
-            Self::Without(paths) if paths.is_empty() => set,
-            Self::Without(paths) => set.without(paths),
+            Self::Without(paths) => {
+                paths.iter().for_each(|path| set.cut(path));
+                set
+            }
             Self::Only(paths) => only(&set, paths),
         }
     }

@@ -36,10 +36,18 @@ struct Step<'a> {
 }
 
 impl<'a> Difference<'a> {
+    // Most steps change a path in one way only, so elements are seldom copied.
     fn push(&mut self, element: Element<'a>, step: Step<'a>) {
-        self.added.push(element.clone(), step.added, step.below.added);
-        self.modified.push(element.clone(), step.modified, step.below.modified);
-        self.removed.push(element, step.removed, step.below.removed);
+        let Step { added, modified, removed, below } = step;
+        if removed || !below.removed.is_empty() {
+            self.removed.push(element.clone(), removed, below.removed);
+        }
+        if modified || !below.modified.is_empty() {
+            self.modified.push(element.clone(), modified, below.modified);
+        }
+        if added || !below.added.is_empty() {
+            self.added.push(element, added, below.added);
+        }
     }
 
     /// What `filter` leaves of it.
