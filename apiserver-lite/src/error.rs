@@ -6,7 +6,7 @@ use coracle_api::{
     status::{Cause, Details, Status},
 };
 
-use crate::patch::PatchError;
+use crate::{apply::ApplyError, patch::PatchError};
 
 /// Names the object, or the collection, that a failed request was about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -254,6 +254,16 @@ impl ApiError {
             Self::Unavailable(_) => (503, "ServiceUnavailable"),
             Self::Timeout { .. } => (504, "Timeout"),
             Self::Status(_) => (500, ""),
+        }
+    }
+}
+
+impl From<ApplyError> for ApiError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Malformed(message) => Self::BadRequest(message),
+            ApplyError::Conflict { message, causes } => Self::ApplyConflict { message, causes },
+            ApplyError::Failed(message) => Self::plain(500, &message),
         }
     }
 }

@@ -118,8 +118,8 @@ fn shown(value: &Value) -> String {
     }
 }
 
-// Upstream's encoder escapes what could end a script in HTML.
-fn json_text(value: &Value) -> String {
+/// JSON as upstream's encoder writes it: what could end a script in HTML is escaped.
+pub(super) fn json_text(value: &Value) -> String {
     let text = value.to_string();
     if !text.contains(['&', '<', '>', '\u{2028}', '\u{2029}']) {
         return text;

@@ -207,16 +207,12 @@ pub fn updated(resource: &Resource, old: Option<&Object>, new: &mut Object, writ
     if entries.is_empty() && old.is_some() {
         return;
     }
-    let zero;
-    let base = match (old, &resource.schema) {
-        (Some(old), _) => &old.0,
-        (None, Ref::Static(schema)) => {
-            zero = walk::zero(schema);
-            &zero
-        }
-        (None, Ref::Shared(_)) => {
-            zero = Map::new();
-            &zero
+    let nothing;
+    let base = match old {
+        Some(old) => &old.0,
+        None => {
+            nothing = self::nothing(resource);
+            &nothing
         }
     };
     let lines = match walk::compare(base, &new.0, &resource.schema) {
@@ -236,6 +232,14 @@ pub fn updated(resource: &Resource, old: Option<&Object>, new: &mut Object, writ
     };
     let source = if from_claimed { claimed } else { live.clone() };
     new.set_meta("managedFields", assemble(lines, source));
+}
+
+/// What an object of the kind is before anything is written.
+pub fn nothing(resource: &Resource) -> Map<String, Value> {
+    match &resource.schema {
+        Ref::Static(schema) => walk::zero(schema),
+        Ref::Shared(_) => Map::new(),
+    }
 }
 
 // `[]` and `[{}]` clear managedFields.

@@ -139,7 +139,7 @@ pub(super) fn form<'a>(shape: &'a Shape, value: Option<&Value>) -> Form<'a> {
     }
 }
 
-fn same_kind(a: Form<'_>, b: Form<'_>) -> bool {
+pub(super) fn same_kind(a: Form<'_>, b: Form<'_>) -> bool {
     std::mem::discriminant(&a) == std::mem::discriminant(&b)
 }
 

@@ -46,6 +46,23 @@ fn write_value(out: &mut String, value: &Value) {
     }
 }
 
+/// Prints a tree as `%#v` does.
+pub fn syntax(value: &Value) -> String {
+    let join = |parts: Vec<String>| parts.join(", ");
+    match value {
+        Value::String(it) => coracle_api::field::go_quote(it),
+        Value::Array(list) => format!("[]interface {{}}{{{}}}", join(list.iter().map(syntax).collect())),
+        Value::Object(map) => {
+            let member = |(key, value): (&String, &Value)| {
+                format!("{}:{}", coracle_api::field::go_quote(key), syntax(value))
+            };
+            format!("map[string]interface {{}}{{{}}}", join(map.iter().map(member).collect()))
+        }
+        Value::Null => "interface {}(nil)".to_owned(),
+        other => verbose(other),
+    }
+}
+
 // `%v` of a float64 is the shortest form that reads back, with an exponent
 // below 1e-4 and from 1e21 on.
 fn shortest(float: f64) -> String {
