@@ -6,7 +6,7 @@ use crate::error::ApiError;
 
 // The object as it is decoded, without what the write itself sets.
 fn decoded(object: Value, resource: &Resource) -> Object {
-    let decoded = crate::schema::decode::value(object, &resource.gvk, &resource.schema);
+    let decoded = crate::schema::decode::value(&object, &resource.gvk, &resource.schema);
     let mut object = decoded.expect("an object of the kind").object;
     for name in ["resourceVersion", "generation", "uid", "creationTimestamp"] {
         object.set_meta(name, None);
