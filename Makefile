@@ -1,4 +1,28 @@
-.PHONY: facts
+.PHONY: test reference differential kubectl bench facts
+
+# All tests. Where Go is, builds the real Kubernetes first (minutes, once) and compares with it.
+test:
+	@if command -v go > /dev/null; then \
+		$(MAKE) reference && CORACLE_REQUIRE_REFERENCE=1 cargo test --workspace; \
+	else \
+		echo "no Go: not compared with the real kube-apiserver" && cargo test --workspace; \
+	fi
+
+# The real kube-apiserver, etcd and kubectl, from their Go modules, into the user's cache directory.
+reference:
+	tests/reference/build kube-apiserver etcd kubectl
+
+# Coracle's answers beside the real kube-apiserver's. CORACLE_DIFFERENTIAL_ONLY=TEXT: some of them.
+differential: reference
+	CORACLE_REQUIRE_REFERENCE=1 cargo test --package coracle --test differential -- --nocapture
+
+# A session with every kubectl that can be found.
+kubectl:
+	cargo test --package coracle --test kubectl -- --nocapture
+
+# Coracle beside the real Kubernetes: start, memory, writes, reads. QUICK=1: one short round.
+bench:
+	bench/run
 
 # Writes the tables under api/src/facts again. Needs Go and the Go module proxy.
 facts:

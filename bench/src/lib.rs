@@ -5,11 +5,13 @@
 //! compare Coracle with the real kube-apiserver: both must see statuses, headers
 //! and bodies as they were sent, which a Kubernetes client library would not show.
 //!
-//! Start at [`connection::Connection`] and [`server::Server`].
+//! Start at [`connection::Connection`] and [`server::Server`]; the measures are in [`load`].
 
 pub mod connection;
 pub mod kubeconfig;
+pub mod load;
 pub mod process;
+pub mod report;
 pub mod sample;
 pub mod server;
 

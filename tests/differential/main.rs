@@ -19,6 +19,7 @@ mod side;
 mod template;
 mod user;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::net::TcpListener;
@@ -29,7 +30,7 @@ use coracle_bench::{Access, Server};
 use tokio::process::Command;
 
 use allowed::Allowance;
-use compare::Comparison;
+use compare::{Comparison, Difference};
 use exchange::{Exchange, Identity, Script};
 use side::{Answer, Side};
 
@@ -62,6 +63,7 @@ async fn differential() -> Result<(), String> {
     let mut allowed = Allowance::load(&here.join("allowed.yaml"))?;
     let tally =
         compare_all(&scripts, &mut reference.side, &mut ours.side, &mut allowed, only.as_deref()).await?;
+    tally.print_common();
     println!("{tally}");
     ours.stop().await?;
     reference.stop().await?;
@@ -123,7 +125,7 @@ impl Party {
         let directory = directory.join("ours");
         let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
         command.args(["up", "--listen", "127.0.0.1:0", "--store", "memory", "--nodes", "0"]);
-        command.args(["--controllers=-*", "--scheduler=false", "--data-dir"]).arg(&directory);
+        command.args(["--controllers=", "--scheduler=false", "--data-dir"]).arg(&directory);
         command.arg("--kubeconfig").arg(directory.join("kubeconfig"));
         Self::started(command, &directory.join("pki")).await
     }
@@ -180,11 +182,31 @@ struct Tally {
     allowed: usize,
     different: usize,
     skipped: usize,
+    /// How often ours differed in what way.
+    common: BTreeMap<(String, String, String), usize>,
+}
+
+impl Tally {
+    /// Many differences have one cause: says which are the most frequent.
+    fn print_common(&self) {
+        const SHOWN: usize = 12;
+        let mut common: Vec<_> = self.common.iter().filter(|(_, count)| **count > 1).collect();
+        common.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        for ((at, reference, ours), count) in common.into_iter().take(SHOWN) {
+            println!("{count} times {at}: {reference} / {ours}");
+        }
+    }
+
+    fn note(&mut self, difference: &Difference) {
+        let short = |text: &str| text.chars().take(60).collect::<String>();
+        let place = difference.at.replace(|c: char| c.is_ascii_digit(), "");
+        *self.common.entry((place, short(&difference.reference), short(&difference.ours))).or_default() += 1;
+    }
 }
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { equal, allowed, different, skipped } = self;
+        let Self { equal, allowed, different, skipped, .. } = self;
         let all = equal + allowed + different;
         write!(
             f,
@@ -235,6 +257,7 @@ async fn compare_all(
                     (_, true) => tally.allowed += 1,
                     (_, false) => {
                         tally.different += 1;
+                        bad.iter().for_each(|difference| tally.note(difference));
                         report(&title, exchange, &bad);
                     }
                 }
@@ -255,7 +278,7 @@ fn answers<'a>(
     during.chain(std::iter::once((exchange, &theirs.0, &own.0)))
 }
 
-fn report(title: &str, exchange: &Exchange, differences: &[compare::Difference]) {
+fn report(title: &str, exchange: &Exchange, differences: &[Difference]) {
     const LIMIT: usize = 20;
     println!("--- {title}\n    {}", exchange.request);
     for difference in differences.iter().take(LIMIT) {

@@ -1,0 +1,144 @@
+//! `coracle-bench`: what an API server can do, measured from outside.
+//!
+//! Each measure prints one line of JSON; `bench/run` calls them for Coracle and the real kube-apiserver in turn.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use coracle_bench::{Access, load, report};
+
+#[derive(Parser)]
+#[command(about, version)]
+struct Arguments {
+    #[command(subcommand)]
+    measure: Measure,
+}
+
+#[derive(Subcommand)]
+enum Measure {
+    /// Creates ConfigMaps of 1 KB: rate, and latency
+    Create {
+        #[command(flatten)]
+        target: Target,
+        /// How many create at the same time
+        #[arg(long, default_value_t = 16)]
+        clients: usize,
+        /// For how long
+        #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+        seconds: f64,
+    },
+    /// Gets a pod of 5 KB again and again: requests per second of the server's processor time
+    Get {
+        #[command(flatten)]
+        target: Target,
+        /// How many get at the same time
+        #[arg(long, default_value_t = 16)]
+        clients: usize,
+        /// For how long
+        #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+        seconds: f64,
+    },
+    /// Lists pods of 5 KB: the server's processor time, and how long each takes
+    List {
+        #[command(flatten)]
+        target: Target,
+        /// How many pods; made first if they are not there
+        #[arg(long, default_value_t = 10_000)]
+        pods: usize,
+        /// How many times
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
+    /// Makes so many ConfigMaps of 1 KB, and says nothing about it
+    Fill {
+        #[command(flatten)]
+        target: Target,
+        /// How many
+        #[arg(long, default_value_t = 28_000)]
+        objects: usize,
+    },
+    /// Starts a server: from its process to its first acknowledged write
+    Start {
+        #[command(flatten)]
+        launch: Launch,
+    },
+    /// Starts a server and leaves it alone: resident memory of all its processes
+    Idle {
+        #[command(flatten)]
+        launch: Launch,
+        /// How long it is left alone
+        #[arg(long, default_value_t = 20.0, value_name = "SECONDS")]
+        after: f64,
+    },
+    /// Reads the figures of both servers from standard input, and prints them side by side
+    Report,
+}
+
+/// The server that is measured.
+#[derive(Args)]
+struct Target {
+    /// How to reach it
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: PathBuf,
+    /// Its process, whose descendants count with it
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+}
+
+/// The server that is started.
+#[derive(Args)]
+struct Launch {
+    /// Where it will be, if its kubeconfig is there before it is ready
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The command that runs it in the foreground and prints `ready URL KUBECONFIG`
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    // One thread: a second would take from the server what is measured.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(measure(Arguments::parse().measure)),
+        Err(error) => Err(error.into()),
+    };
+    let printed = result.and_then(|text| Ok(writeln!(std::io::stdout(), "{text}")?));
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "coracle-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(measure: Measure) -> Result<String, load::LoadError> {
+    let figures = match measure {
+        Measure::Report => return Ok(report::table(&std::io::read_to_string(std::io::stdin())?)),
+        Measure::Create { target, clients, seconds } => {
+            load::create::measure(&target.access()?, clients, Duration::from_secs_f64(seconds)).await
+        }
+        Measure::Get { target, clients, seconds } => {
+            load::get::measure(&target.access()?, target.pid, clients, Duration::from_secs_f64(seconds)).await
+        }
+        Measure::List { target, pods, rounds } => {
+            load::list::measure(&target.access()?, target.pid, pods, rounds).await
+        }
+        Measure::Fill { target, objects } => load::create::fill(&target.access()?, objects).await,
+        Measure::Start { launch } => load::start::start(&launch.command, launch.kubeconfig.as_deref()).await,
+        Measure::Idle { launch, after } => {
+            load::start::idle(&launch.command, Duration::from_secs_f64(after)).await
+        }
+    };
+    Ok(figures?.to_string())
+}
+
+impl Target {
+    fn access(&self) -> Result<Access, load::LoadError> {
+        Ok(Access::from_kubeconfig(&self.kubeconfig)?)
+    }
+}
