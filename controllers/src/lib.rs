@@ -5,6 +5,7 @@
 
 mod deployment;
 pub mod framework;
+mod node_lifecycle;
 pub mod pod;
 mod replica_set;
 mod selection;
@@ -25,6 +26,7 @@ pub struct Controller {
 /// All control loops, in the order in which they start.
 pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "deployment-controller", start: |setup, _| deployment::start(setup) },
+    Controller { name: "node-lifecycle-controller", start: |setup, _| node_lifecycle::start(setup) },
     Controller { name: "replicaset-controller", start: |setup, _| replica_set::start(setup) },
 ];
 

@@ -1,1 +1,9 @@
-//! coracle-node
+//! What runs pods.
+//!
+//! [`simulated`] plays any number of nodes in this process; what a pod goes
+//! through there is [`pod_worker::step`], which is pure.
+
+mod conditions;
+pub mod pod_worker;
+mod program;
+pub mod simulated;

@@ -98,6 +98,11 @@ impl Setup {
         Recorder::new(component, style, self.events.clone())
     }
 
+    /// Loops that are put in from now on wait for this too.
+    pub fn await_sync(&mut self, synced: watch::Receiver<bool>) {
+        self.synced.push(synced);
+    }
+
     /// Runs a task until shutdown.
     pub fn task<F>(&mut self, task: impl FnOnce(CancellationToken) -> F + Send + 'static)
     where

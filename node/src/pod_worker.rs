@@ -1,0 +1,556 @@
+//! A simulated pod's life.
+//!
+//! [`step`] is pure: from the pod as the API shows it, and the time, to the
+//! status it has now and when to look again. All state is in the pod's own
+//! status, so a node that is started again goes on where it was.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    api::core::v1::{
+        Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+        ContainerStatus, HostIP, Pod, PodIP, PodSpec, PodStatus,
+    },
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+
+use crate::{
+    conditions,
+    program::{self, Program},
+};
+
+/// First wait before a container that failed is started again, doubled each time.
+const BACKOFF_FIRST: i64 = 10;
+const BACKOFF_LONGEST: i64 = 300;
+/// From a failed pull to saying that further ones wait.
+const PULL_BACKOFF: i64 = 10;
+
+/// Where a pod runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The node's address.
+    pub host_ip: String,
+    /// The pod's address.
+    pub pod_ip: String,
+}
+
+/// What a look at a pod leads to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Step {
+    /// The status to write, when it differs.
+    pub status: Option<PodStatus>,
+    /// The pod has ended and can go from the API.
+    pub remove: bool,
+    /// When to look again.
+    pub again: Option<Duration>,
+    /// What to tell the user.
+    pub notes: Vec<Note>,
+}
+
+/// An event of the pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// It needs attention.
+    pub warning: bool,
+    /// Upstream's reason.
+    pub reason: &'static str,
+    /// The container concerned.
+    pub container: String,
+    /// Upstream's text.
+    pub message: String,
+}
+
+/// True for an init container that keeps running.
+pub fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+/// What `pod` does at `now`.
+pub fn step(pod: &Pod, place: &Place, now: Timestamp) -> Step {
+    let (Some(spec), now) = (&pod.spec, whole(now)) else { return Step::default() };
+    let before = pod.status.clone().unwrap_or_default();
+    let mut life = Life { pod, spec, now, status: before.clone(), next: None, notes: Vec::new() };
+    let remove = life.live(place);
+    // Looked at again only for a reason: a finished pod needs nothing more.
+    let again = life.next.map(|at| at.duration_since(now).max(SignedDuration::from_millis(1)).unsigned_abs());
+    let changed = life.status != before;
+    Step {
+        status: changed.then_some(life.status),
+        remove,
+        again: again.filter(|_| !remove),
+        notes: life.notes,
+    }
+}
+
+struct Life<'a> {
+    pod: &'a Pod,
+    spec: &'a PodSpec,
+    now: Timestamp,
+    status: PodStatus,
+    /// The earliest moment at which something changes by itself.
+    next: Option<Timestamp>,
+    notes: Vec<Note>,
+}
+
+impl Life<'_> {
+    /// Lives up to now; true when the pod is to be removed.
+    fn live(&mut self, place: &Place) -> bool {
+        let deleted = self.pod.metadata.deletion_timestamp.is_some();
+        if self.is_terminal() {
+            return deleted;
+        }
+        self.settle(place);
+        if let Some(stop) = self.stop_time() {
+            if stop <= self.now {
+                self.stop();
+                return true;
+            }
+            self.wake(stop);
+        }
+        if self.is_overdue() {
+            self.stop();
+            self.status.phase = Some("Failed".into());
+            self.status.reason = Some("DeadlineExceeded".into());
+            self.status.message =
+                Some("Pod was active on the node longer than the specified deadline".into());
+        } else if !deleted {
+            self.run_containers();
+        }
+        conditions::report(self.pod, &mut self.status, self.now);
+        false
+    }
+
+    fn is_terminal(&self) -> bool {
+        matches!(self.status.phase.as_deref(), Some("Succeeded" | "Failed"))
+    }
+
+    fn wake(&mut self, at: Timestamp) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
+    /// Gives the pod its addresses and its start.
+    fn settle(&mut self, place: &Place) {
+        let status = &mut self.status;
+        status.observed_generation = self.pod.metadata.generation;
+        status.start_time.get_or_insert(Time(self.now));
+        status.host_ip.get_or_insert_with(|| place.host_ip.clone());
+        status.host_ips.get_or_insert_with(|| vec![HostIP { ip: place.host_ip.clone() }]);
+        let own = if self.spec.host_network == Some(true) { &place.host_ip } else { &place.pod_ip };
+        let address = status.pod_ip.get_or_insert_with(|| own.clone()).clone();
+        status.pod_ips.get_or_insert_with(|| vec![PodIP { ip: address }]);
+    }
+
+    /// When a deleted pod's containers have stopped: at once, or after the
+    /// longest hook, but within the grace period.
+    fn stop_time(&self) -> Option<Timestamp> {
+        let deadline = self.pod.metadata.deletion_timestamp.as_ref()?.0;
+        let grace = self.pod.metadata.deletion_grace_period_seconds.unwrap_or(0).max(0);
+        let asked = after(deadline, -grace);
+        let hooks = self.spec.containers.iter().map(|c| program::pre_stop(c.lifecycle.as_ref())).max();
+        let hook = i64::try_from(hooks.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
+        Some(after(asked, hook.min(grace)))
+    }
+
+    fn is_overdue(&mut self) -> bool {
+        let (Some(limit), Some(start)) = (self.spec.active_deadline_seconds, &self.status.start_time) else {
+            return false;
+        };
+        let deadline = after(start.0, limit);
+        if deadline <= self.now {
+            return true;
+        }
+        self.wake(deadline);
+        false
+    }
+
+    /// Stops what runs, and ends the pod.
+    fn stop(&mut self) {
+        let mut failed = false;
+        let spec = self.spec;
+        for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+            let serves = self.spec.restart_policy.as_deref().unwrap_or("Always") == "Always"
+                || program::of(container) == Program::Serves;
+            let lists = [&mut self.status.init_container_statuses, &mut self.status.container_statuses];
+            let Some(status) = lists.into_iter().flatten().flatten().find(|s| s.name == container.name)
+            else {
+                continue;
+            };
+            if let Some(running) = status.state.as_ref().and_then(|state| state.running.clone()) {
+                // What serves ends well when it is told to; a command is killed.
+                let code = if serves { 0 } else { 137 };
+                status.state = Some(terminated(status, code, running.started_at, self.now));
+                (status.ready, status.started) = (false, Some(false));
+            }
+            let ended = status.state.as_ref().and_then(|state| state.terminated.as_ref());
+            failed |= ended.is_some_and(|ended| ended.exit_code != 0);
+        }
+        let started = self
+            .status
+            .container_statuses
+            .iter()
+            .flatten()
+            .any(|s| s.state.as_ref().is_some_and(|state| state.terminated.is_some()));
+        self.status.phase = Some(if failed || !started { "Failed" } else { "Succeeded" }.into());
+        conditions::report(self.pod, &mut self.status, self.now);
+    }
+
+    fn run_containers(&mut self) {
+        let initialized = self.run_init_containers();
+        let failed_init = self.status.phase.as_deref() == Some("Failed");
+        let mut statuses = Vec::with_capacity(self.spec.containers.len());
+        for container in &self.spec.containers {
+            let before = find(&self.pod.status, |status| &status.container_statuses, &container.name);
+            statuses.push(if initialized {
+                self.advance(container, before, Role::Main)
+            } else {
+                before.cloned().unwrap_or_else(|| waiting(container, "PodInitializing", None))
+            });
+        }
+        if !failed_init {
+            self.status.phase = Some(self.phase(initialized, &statuses).into());
+        }
+        self.status.container_statuses = Some(statuses).filter(|statuses| !statuses.is_empty());
+        if self.is_terminal() {
+            self.stop_sidecars();
+            self.next = None;
+        }
+    }
+
+    /// Runs them one after the other; true when the pod's own containers may run.
+    fn run_init_containers(&mut self) -> bool {
+        let containers = self.spec.init_containers.as_deref().unwrap_or_default();
+        let mut statuses = Vec::with_capacity(containers.len());
+        let mut open = true;
+        for container in containers {
+            let before = find(&self.pod.status, |status| &status.init_container_statuses, &container.name);
+            if !open {
+                statuses.push(before.cloned().unwrap_or_else(|| waiting(container, "PodInitializing", None)));
+                continue;
+            }
+            let role = if is_sidecar(container) { Role::Sidecar } else { Role::Init };
+            let status = self.advance(container, before, role);
+            open = if role == Role::Sidecar { status.started == Some(true) } else { status.ready };
+            let never = self.spec.restart_policy.as_deref() == Some("Never");
+            if role == Role::Init && never && exit_code(&status).is_some_and(|code| code != 0) {
+                self.status.phase = Some("Failed".into());
+            }
+            statuses.push(status);
+        }
+        self.status.init_container_statuses = Some(statuses).filter(|statuses| !statuses.is_empty());
+        open
+    }
+
+    fn stop_sidecars(&mut self) {
+        let now = self.now;
+        for status in self.status.init_container_statuses.iter_mut().flatten() {
+            if let Some(running) = status.state.as_ref().and_then(|state| state.running.clone()) {
+                status.state = Some(terminated(status, 0, running.started_at, now));
+                (status.ready, status.started) = (false, Some(false));
+            }
+        }
+    }
+
+    fn phase(&self, initialized: bool, statuses: &[ContainerStatus]) -> &'static str {
+        let has = |status: &ContainerStatus, what: fn(&ContainerState) -> bool| {
+            status.state.as_ref().is_some_and(what)
+        };
+        let unstarted =
+            statuses.iter().any(|s| has(s, |state| state.waiting.is_some()) && s.last_state.is_none());
+        let all_ended = statuses.iter().all(|s| has(s, |state| state.terminated.is_some()));
+        let policy = self.spec.restart_policy.as_deref().unwrap_or("Always");
+        if !initialized || unstarted {
+            return "Pending";
+        }
+        if !all_ended || policy == "Always" || statuses.is_empty() {
+            return "Running";
+        }
+        match statuses.iter().all(|s| exit_code(s) == Some(0)) {
+            true => "Succeeded",
+            false if policy == "Never" => "Failed",
+            false => "Running",
+        }
+    }
+
+    /// What a container that may run is doing now.
+    fn advance(
+        &mut self,
+        container: &Container,
+        before: Option<&ContainerStatus>,
+        role: Role,
+    ) -> ContainerStatus {
+        let state = before.and_then(|status| status.state.clone()).unwrap_or_default();
+        if let (Some(status), Some(running)) = (before, &state.running) {
+            return self.go_on(container, status, running.started_at.clone(), role);
+        }
+        if let (Some(status), Some(ended)) = (before, &state.terminated) {
+            if !self.restarts(role, ended.exit_code) {
+                return status.clone();
+            }
+            return self.come_back(container, status, ended, role);
+        }
+        let last =
+            before.and_then(|status| status.last_state.as_ref()).and_then(|last| last.terminated.clone());
+        if let (Some(status), Some(ended)) = (before, last) {
+            return self.come_back(container, status, &ended, role);
+        }
+        let image = container.image.clone().unwrap_or_default();
+        if program::cannot_exist(&image) {
+            return self.fail_pull(container, before, &image);
+        }
+        self.start(container, 0, None, role)
+    }
+
+    /// A running container: it ends, becomes ready, or is started anew
+    /// because its image was changed.
+    fn go_on(
+        &mut self,
+        container: &Container,
+        status: &ContainerStatus,
+        started_at: Option<Time>,
+        role: Role,
+    ) -> ContainerStatus {
+        let started = started_at.as_ref().map_or(self.now, |time| time.0);
+        let image = container.image.clone().unwrap_or_default();
+        if !image.is_empty() && status.image != image {
+            if program::cannot_exist(&image) {
+                return self.fail_pull(container, Some(status), &image);
+            }
+            let last = terminated(status, 0, started_at, self.now);
+            return self.start(container, status.restart_count + 1, Some(last), role);
+        }
+        let mut next = status.clone();
+        if let Program::Ends { after: lasts, code } = self.program(container, role) {
+            let end = after(started, i64::try_from(lasts.as_secs()).unwrap_or(i64::MAX));
+            if end <= self.now {
+                next.state = Some(terminated(status, code, started_at, self.now));
+                (next.ready, next.started) = (role == Role::Init && code == 0, Some(false));
+                if self.restarts(role, code) {
+                    self.wake(after(self.now, 1));
+                }
+                return next;
+            }
+            self.wake(end);
+        }
+        if role == Role::Init {
+            (next.ready, next.started) = (false, Some(true));
+        } else {
+            self.probe(container, &mut next, started);
+        }
+        next
+    }
+
+    /// Probes of simulated containers succeed, after their initial delays.
+    fn probe(&mut self, container: &Container, status: &mut ContainerStatus, started: Timestamp) {
+        let delay = |probe: &Option<k8s_openapi::api::core::v1::Probe>| {
+            probe.as_ref().and_then(|probe| probe.initial_delay_seconds).map_or(0, i64::from).max(0)
+        };
+        let up = after(started, delay(&container.startup_probe));
+        let ready = after(started, delay(&container.startup_probe).max(delay(&container.readiness_probe)));
+        (status.started, status.ready) = (Some(up <= self.now), ready <= self.now);
+        for moment in [up, ready] {
+            if moment > self.now {
+                self.wake(moment);
+            }
+        }
+    }
+
+    fn program(&self, container: &Container, role: Role) -> Program {
+        let policy = self.spec.restart_policy.as_deref().unwrap_or("Always");
+        match role {
+            Role::Sidecar => Program::Serves,
+            Role::Main if policy == "Always" => Program::Serves,
+            Role::Main => program::of(container),
+            Role::Init => match program::of(container) {
+                Program::Serves => Program::Ends { after: Duration::ZERO, code: 0 },
+                ends => ends,
+            },
+        }
+    }
+
+    fn restarts(&self, role: Role, code: i32) -> bool {
+        match self.spec.restart_policy.as_deref().unwrap_or("Always") {
+            "Never" => role == Role::Sidecar,
+            "OnFailure" => code != 0 || role == Role::Sidecar,
+            _ => code != 0 || role != Role::Init,
+        }
+    }
+
+    /// A container that has ended waits out its back-off and starts again.
+    fn come_back(
+        &mut self,
+        container: &Container,
+        status: &ContainerStatus,
+        ended: &ContainerStateTerminated,
+        role: Role,
+    ) -> ContainerStatus {
+        let doublings = u32::try_from(status.restart_count.clamp(0, 10)).unwrap_or(0);
+        let wait = (BACKOFF_FIRST << doublings).min(BACKOFF_LONGEST);
+        let due = after(ended.finished_at.as_ref().map_or(self.now, |time| time.0), wait);
+        let last = ContainerState { terminated: Some(ended.clone()), ..ContainerState::default() };
+        if due <= self.now {
+            return self.start(container, status.restart_count + 1, Some(last), role);
+        }
+        self.wake(due);
+        let name = self.pod.metadata.name.as_deref().unwrap_or_default();
+        let message = format!("back-off {wait}s restarting failed container={} pod={name}", container.name);
+        let mut next = status.clone();
+        next.state = waiting(container, "CrashLoopBackOff", Some(message)).state;
+        next.last_state = Some(last);
+        (next.ready, next.started) = (false, Some(false));
+        next
+    }
+
+    fn fail_pull(
+        &mut self,
+        container: &Container,
+        before: Option<&ContainerStatus>,
+        image: &str,
+    ) -> ContainerStatus {
+        let reason = before.and_then(|status| status.state.as_ref()).and_then(|state| state.waiting.as_ref());
+        let failed =
+            reason.is_some_and(|w| matches!(w.reason.as_deref(), Some("ErrImagePull" | "ImagePullBackOff")));
+        let mut next = match failed {
+            false => {
+                let message = format!("Failed to pull image \"{image}\": not found");
+                self.note(true, "Failed", container, message.clone());
+                self.note(true, "Failed", container, "Error: ErrImagePull".into());
+                self.wake(after(self.now, PULL_BACKOFF));
+                waiting(container, "ErrImagePull", Some(message))
+            }
+            true => {
+                let message = format!("Back-off pulling image \"{image}\"");
+                if reason.is_some_and(|w| w.reason.as_deref() == Some("ErrImagePull")) {
+                    self.note(false, "BackOff", container, message.clone());
+                    self.note(true, "Failed", container, "Error: ImagePullBackOff".into());
+                }
+                waiting(container, "ImagePullBackOff", Some(message))
+            }
+        };
+        if let Some(before) = before {
+            next.restart_count = before.restart_count;
+        }
+        next
+    }
+
+    fn start(
+        &mut self,
+        container: &Container,
+        restarts: i32,
+        last: Option<ContainerState>,
+        role: Role,
+    ) -> ContainerStatus {
+        let image = container.image.clone().unwrap_or_default();
+        let message =
+            format!("Container image \"{image}\" already present on machine and can be accessed by the pod");
+        self.note(false, "Pulled", container, message);
+        self.note(false, "Created", container, "Container created".into());
+        self.note(false, "Started", container, "Container started".into());
+        let uid = self.pod.metadata.uid.as_deref().unwrap_or_default();
+        let status = ContainerStatus {
+            name: container.name.clone(),
+            image_id: image_id(&image),
+            image,
+            container_id: Some(container_id(uid, &container.name, restarts)),
+            restart_count: restarts,
+            last_state: last,
+            state: Some(ContainerState {
+                running: Some(ContainerStateRunning { started_at: Some(Time(self.now)) }),
+                ..ContainerState::default()
+            }),
+            ..ContainerStatus::default()
+        };
+        self.go_on(container, &status, Some(Time(self.now)), role)
+    }
+
+    fn note(&mut self, warning: bool, reason: &'static str, container: &Container, message: String) {
+        self.notes.push(Note { warning, reason, container: container.name.clone(), message });
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Main,
+    Init,
+    Sidecar,
+}
+
+fn find<'a>(
+    status: &'a Option<PodStatus>,
+    list: impl Fn(&PodStatus) -> &Option<Vec<ContainerStatus>>,
+    name: &str,
+) -> Option<&'a ContainerStatus> {
+    list(status.as_ref()?).iter().flatten().find(|status| status.name == name)
+}
+
+fn exit_code(status: &ContainerStatus) -> Option<i32> {
+    status.state.as_ref()?.terminated.as_ref().map(|ended| ended.exit_code)
+}
+
+fn waiting(container: &Container, reason: &str, message: Option<String>) -> ContainerStatus {
+    let waiting = ContainerStateWaiting { reason: Some(reason.into()), message };
+    ContainerStatus {
+        name: container.name.clone(),
+        image: container.image.clone().unwrap_or_default(),
+        started: Some(false),
+        state: Some(ContainerState { waiting: Some(waiting), ..ContainerState::default() }),
+        ..ContainerStatus::default()
+    }
+}
+
+fn terminated(
+    status: &ContainerStatus,
+    code: i32,
+    started_at: Option<Time>,
+    now: Timestamp,
+) -> ContainerState {
+    ContainerState {
+        terminated: Some(ContainerStateTerminated {
+            exit_code: code,
+            reason: Some(if code == 0 { "Completed" } else { "Error" }.into()),
+            container_id: status.container_id.clone(),
+            started_at,
+            finished_at: Some(Time(now)),
+            ..ContainerStateTerminated::default()
+        }),
+        ..ContainerState::default()
+    }
+}
+
+fn after(time: Timestamp, seconds: i64) -> Timestamp {
+    let limit = if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    time.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(limit)
+}
+
+fn whole(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// A made-up digest that stays the same for the same image.
+fn image_id(image: &str) -> String {
+    let name = image.split('@').next().unwrap_or(image);
+    let tag_at = name.rfind('/').map_or(0, |at| at + 1);
+    let colon = name.get(tag_at..).and_then(|rest| rest.find(':')).map(|at| tag_at + at);
+    let repository = colon.and_then(|at| name.get(..at)).unwrap_or(name);
+    format!("{repository}@sha256:{}", digest(&[image]))
+}
+
+fn container_id(uid: &str, name: &str, restarts: i32) -> String {
+    format!("simulated://{}", digest(&[uid, name, &restarts.to_string()]))
+}
+
+/// 64 hexadecimal digits out of `parts` (FNV-1a, four times).
+fn digest(parts: &[&str]) -> String {
+    let mut digest = String::with_capacity(64);
+    for round in 0..4u8 {
+        let mut hash = 0xcbf2_9ce4_8422_2325u64;
+        for byte in parts.iter().flat_map(|part| part.bytes().chain([0])).chain([round]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        digest += &format!("{hash:016x}");
+    }
+    digest
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn pod(spec: Value) -> Pod {
+    let mut value = json!({
+        "metadata": {"name": "p", "namespace": "a", "uid": "u", "generation": 1},
+        "spec": {"nodeName": "n", "restartPolicy": "Always", "containers": [{"name": "c", "image": "nginx"}]},
+        "status": {"phase": "Pending", "qosClass": "BestEffort", "conditions": [
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:00:00Z"}]},
+    });
+    value["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    serde_json::from_value(value).unwrap()
+}
+
+fn place() -> Place {
+    Place { host_ip: "172.16.0.1".into(), pod_ip: "10.128.0.1".into() }
+}
+
+/// A container's state in a word: `c:running!` is ready, `c:2` ended with 2.
+fn word(status: &ContainerStatus) -> String {
+    let state = status.state.clone().unwrap_or_default();
+    let what = match (state.running, state.terminated, state.waiting) {
+        (Some(_), ..) => "running".to_owned(),
+        (_, Some(ended), _) => ended.exit_code.to_string(),
+        (.., Some(waiting)) => waiting.reason.unwrap_or_default(),
+        _ => "nothing".to_owned(),
+    };
+    let restarts =
+        if status.restart_count > 0 { format!("*{}", status.restart_count) } else { String::new() };
+    format!("{}:{what}{restarts}{}", status.name, if status.ready { "!" } else { "" })
+}
+
+fn told(status: &PodStatus) -> String {
+    let lists = [&status.init_container_statuses, &status.container_statuses];
+    let words: Vec<String> = lists.into_iter().flat_map(|list| list.iter().flatten()).map(word).collect();
+    let ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
+    let phase = status.phase.as_deref().unwrap_or_default();
+    format!("{phase}{} {}", if ready { " ready" } else { "" }, words.join(" "))
+}
+
+/// Plays the pod from second 0 on: the status after each look, until nothing
+/// more happens by itself or six looks have been told.
+fn play(pod: &mut Pod) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut now = 0;
+    for _ in 0..6 {
+        let step = step(pod, &place(), at(now));
+        if let Some(status) = step.status {
+            lines.push(format!("{now}: {}", told(&status)));
+            pod.status = Some(status);
+        }
+        if step.remove {
+            lines.push(format!("{now}: gone"));
+            break;
+        }
+        let Some(again) = step.again else { break };
+        now += i64::try_from(again.as_secs()).unwrap().max(1);
+    }
+    lines
+}
+
+#[test]
+fn lives() {
+    let check = |spec: Value, expected: &[&str]| {
+        assert_eq!(play(&mut pod(spec.clone())), expected, "{spec}");
+    };
+    check(json!({}), &["0: Running ready c:running!"]);
+    check(
+        json!({"containers": [{"name": "c", "image": "x", "command": ["false"]}]}),
+        &["0: Running ready c:running!"],
+    );
+    // Probes succeed after their delays.
+    check(
+        json!({"containers": [{"name": "c", "image": "nginx", "readinessProbe": {"initialDelaySeconds": 5}}]}),
+        &["0: Running c:running", "5: Running ready c:running!"],
+    );
+    // Commands end where pods may.
+    let runs = |policy: &str, command: &[&str]| json!({"restartPolicy": policy, "containers": [{"name": "c", "image": "busybox", "command": command}]});
+    check(runs("Never", &["true"]), &["0: Succeeded c:0"]);
+    check(runs("Never", &["sh", "-c", "sleep 3; exit 4"]), &["0: Running ready c:running!", "3: Failed c:4"]);
+    check(runs("OnFailure", &["sleep", "2"]), &["0: Running ready c:running!", "2: Succeeded c:0"]);
+    check(
+        runs("OnFailure", &["false"]),
+        &[
+            "0: Running c:1",
+            "1: Running c:CrashLoopBackOff",
+            "10: Running c:1*1",
+            "11: Running c:CrashLoopBackOff*1",
+            "30: Running c:1*2",
+            "31: Running c:CrashLoopBackOff*2",
+        ],
+    );
+    check(json!({"restartPolicy": "Never"}), &["0: Running ready c:running!"]);
+    // Images that cannot exist.
+    check(
+        json!({"containers": [{"name": "c", "image": "webserver:404"}]}),
+        &["0: Pending c:ErrImagePull", "10: Pending c:ImagePullBackOff"],
+    );
+    // Init containers and sidecars.
+    let init = |extra: Value| {
+        let mut value =
+            json!({"initContainers": [{"name": "i", "image": "busybox", "command": ["sleep", "2"]}]});
+        value.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        value
+    };
+    check(init(json!({})), &["0: Pending i:running c:PodInitializing", "2: Running ready i:0! c:running!"]);
+    check(
+        json!({"restartPolicy": "Never", "initContainers": [{"name": "i", "image": "busybox", "command": ["false"]}]}),
+        &["0: Failed i:1 c:PodInitializing"],
+    );
+    check(
+        json!({"restartPolicy": "Never",
+            "initContainers": [{"name": "s", "image": "proxy", "restartPolicy": "Always"}],
+            "containers": [{"name": "c", "image": "busybox", "command": ["sleep", "1"]}]}),
+        &["0: Running ready s:running! c:running!", "1: Succeeded s:0 c:0"],
+    );
+    // A deadline for the whole pod.
+    check(json!({"activeDeadlineSeconds": 7}), &["0: Running ready c:running!", "7: Failed c:0"]);
+}
+
+#[test]
+fn deletion() {
+    let check = |spec: Value, grace: i64, expected: &[&str]| {
+        let mut pod = pod(spec.clone());
+        pod.status = step(&pod, &place(), at(0)).status;
+        pod.metadata.deletion_timestamp = Some(Time(at(grace)));
+        pod.metadata.deletion_grace_period_seconds = Some(grace);
+        assert_eq!(play(&mut pod), expected, "{spec} {grace}");
+    };
+    check(json!({}), 30, &["0: Succeeded c:0", "0: gone"]);
+    check(json!({}), 0, &["0: Succeeded c:0", "0: gone"]);
+    let hook = |lifecycle: Value| json!({"containers": [{"name": "c", "image": "nginx", "lifecycle": {"preStop": lifecycle}}]});
+    check(hook(json!({"sleep": {"seconds": 4}})), 30, &["4: Succeeded c:0", "4: gone"]);
+    check(hook(json!({"exec": {"command": ["sleep", "60"]}})), 5, &["5: Succeeded c:0", "5: gone"]);
+    let job = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "x", "command": ["sleep", "99"]}]});
+    check(job, 30, &["0: Failed c:137", "0: gone"]);
+    check(
+        json!({"containers": [{"name": "c", "image": "x:404"}]}),
+        30,
+        &["0: Failed c:ErrImagePull", "0: gone"],
+    );
+    check(
+        json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "x", "command": ["true"]}]}),
+        30,
+        &["0: gone"],
+    );
+}
+
+#[test]
+fn a_status_is_complete_and_settles() {
+    let mut pod = pod(json!({"readinessGates": [{"conditionType": "example.com/gate"}]}));
+    let step_one = step(&pod, &place(), at(5));
+    assert_eq!(step_one.notes.iter().map(|n| n.reason).collect::<Vec<_>>(), ["Pulled", "Created", "Started"]);
+    let status = step_one.status.unwrap();
+    let value = serde_json::to_value(&status).unwrap();
+    assert_eq!(value["podIPs"], json!([{"ip": "10.128.0.1"}]));
+    assert_eq!(value["hostIPs"], json!([{"ip": "172.16.0.1"}]));
+    assert_eq!(value["startTime"], "1970-01-01T00:00:05Z");
+    assert_eq!((&value["qosClass"], &value["observedGeneration"]), (&json!("BestEffort"), &json!(1)));
+    let conditions: Vec<String> = status
+        .conditions
+        .iter()
+        .flatten()
+        .map(|c| format!("{}={} {}", c.type_, c.status, c.reason.as_deref().unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        conditions,
+        [
+            "PodScheduled=True ",
+            "PodReadyToStartContainers=True ",
+            "Initialized=True ",
+            "Ready=False ReadinessGatesNotReady",
+            "ContainersReady=True "
+        ]
+    );
+    let container = &status.container_statuses.as_ref().unwrap()[0];
+    assert!(
+        container.image_id.starts_with("nginx@sha256:")
+            && container.container_id.as_ref().unwrap().starts_with("simulated://")
+    );
+    pod.status = Some(status);
+    assert_eq!(step(&pod, &place(), at(60)), Step::default(), "nothing changes by itself");
+    // A new image: the container is started anew.
+    let mut changed = serde_json::to_value(&pod).unwrap();
+    changed["spec"]["containers"][0]["image"] = json!("nginx:2");
+    let pod: Pod = serde_json::from_value(changed).unwrap();
+    assert_eq!(told(&step(&pod, &place(), at(70)).status.unwrap()), "Running c:running*1!");
+    // Host networking.
+    let host = super::tests::pod(json!({"hostNetwork": true}));
+    assert_eq!(step(&host, &place(), at(0)).status.unwrap().pod_ip.as_deref(), Some("172.16.0.1"));
+}
