@@ -31,7 +31,7 @@ async fn main() -> Result<(), Failure> {
         ("relaxed", Mode::Relaxed),
         ("memory", |_| Mode::Memory),
     ] {
-        for writers in [1] {
+        for writers in [1, 16, 128, 200] {
             let fresh = fresh(&directory)?;
             write(name, mode(fresh), writers, Duration::from_secs(seconds)).await?;
         }

@@ -46,6 +46,8 @@ fn options(directory: &Path) -> Options {
 #[test]
 fn writer() {
     let Some(directory) = std::env::var_os("CORACLE_CRASH_DIRECTORY") else { return };
+    // The harness has begun a line.
+    say("\n".to_owned());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let store = Arc::new(Embedded::open(options(Path::new(&directory))).expect("it opens"));

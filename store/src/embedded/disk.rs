@@ -96,3 +96,21 @@ fn drop_unfinished(log: &Path, relaxed: bool) -> Result<Option<Dropped>, StoreEr
     tracing::warn!(wal = %path.display(), bytes = dropped, at = len, "dropped the end of a write that a crash cut off");
     Ok(Some(Dropped { bytes: dropped }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durable_waits_for_the_disk() {
+        let check = |relaxed, synchronous| {
+            let directory = tempfile::tempdir().expect("a directory");
+            let opened = open(directory.path(), relaxed).expect("it opens");
+            // SQLite: 2 syncs the WAL before a commit returns, 1 does not.
+            assert_eq!(opened.log.synchronous(), synchronous, "relaxed: {relaxed}");
+            opened.files.stop();
+        };
+        check(false, 2);
+        check(true, 1);
+    }
+}

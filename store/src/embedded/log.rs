@@ -232,6 +232,11 @@ impl Log {
         shrunk.unwrap_or(false)
     }
 
+    #[cfg(test)]
+    pub(crate) fn synchronous(&self) -> i32 {
+        self.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).expect("it is a number")
+    }
+
     fn transact(
         &mut self,
         write: impl FnOnce(&Connection) -> rusqlite::Result<()>,
