@@ -89,6 +89,13 @@ async fn write(name: &str, mode: Mode, writers: usize, time: Duration) -> Result
     Ok(())
 }
 
+// Bytes of memory; 0 where that is not known.
+fn resident() -> Result<usize, Failure> {
+    let Ok(text) = std::fs::read_to_string("/proc/self/statm") else { return Ok(0) };
+    let pages: usize = text.split(' ').nth(1).unwrap_or("0").parse()?;
+    Ok(pages * 4096)
+}
+
 async fn open(directory: &Path) -> Result<(), Failure> {
     let options = || Options::new(Mode::Durable(directory.to_owned()), Arc::new(NoSink));
     let store = Arc::new(Embedded::open(options())?);
@@ -104,6 +111,7 @@ async fn open(directory: &Path) -> Result<(), Failure> {
     }
     store.close().await;
     drop(store);
+    let before = resident()?;
     for round in 0..5 {
         let started = Instant::now();
         let store = Embedded::open(options())?;
@@ -124,6 +132,23 @@ async fn open(directory: &Path) -> Result<(), Failure> {
             page.records.len(),
             store.size() >> 20,
         );
+        let begun = Instant::now();
+        let mut pages = 0;
+        let mut after = None;
+        loop {
+            let range = Range { prefix: "/registry/configmaps/".into(), after, limit: 500 };
+            let page = store.range(range, Some(page.revision)).await?;
+            pages += 1;
+            after = page.records.last().map(|record| record.key.clone());
+            if page.remaining == 0 {
+                break;
+            }
+        }
+        println!("{pages} pages of 500 in {:?}", begun.elapsed());
+        if round == 0 {
+            let objects = page.records.len();
+            println!("resident: {} bytes an object of 1 KiB", resident()?.saturating_sub(before) / objects);
+        }
         let begun = Instant::now();
         store.close().await;
         println!("close {:?}", begun.elapsed());

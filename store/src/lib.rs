@@ -3,7 +3,7 @@
 //! A store holds bytes under keys and knows nothing about kinds. Its revisions
 //! and keys are etcd's: one counter for the whole store, raised by each write;
 //! an object's resourceVersion is the revision that wrote it. Start at
-//! [`Store`].
+//! [`Store`]; [`Embedded`] is the one in this process.
 //!
 //! Invariants: an acknowledged write is on disk (durable mode); events reach
 //! the [`Sink`] in the order of revisions, before their write is acknowledged,
@@ -163,14 +163,17 @@ pub trait Store: Send + Sync + 'static {
     /// The record of a key, as of now.
     async fn get(&self, key: &str) -> Result<Option<Arc<Record>>, StoreError>;
 
-    /// A range as of `at`, or as of now.
+    /// A range as of `at`, or as of now. Where keys remain, the revision is
+    /// kept for a while so that the others can be read, in spite of
+    /// compaction by age or size.
     ///
     /// # Errors
     /// `Compacted` and `Future` for revisions that cannot be read.
     async fn range(&self, range: Range, at: Option<Revision>) -> Result<Page, StoreError>;
 
     /// Writes, and returns when it is as safe as the mode says. A deletion
-    /// returns the record with the deletion's revision.
+    /// returns the record with the deletion's revision. Who stops waiting does
+    /// not stop the write.
     ///
     /// # Errors
     /// `Exists`, `RevisionMismatch`: nothing was written, here is what stands

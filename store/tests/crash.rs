@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write as _},
+    os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -35,8 +36,10 @@ struct Version {
     text: Option<String>,
 }
 
-fn options(directory: &Path) -> Options {
-    let mut options = Options::new(Mode::Durable(directory.to_owned()), Arc::new(NoSink));
+fn options(directory: &Path, relaxed: bool) -> Options {
+    let directory = directory.to_owned();
+    let mode = if relaxed { Mode::Relaxed(directory) } else { Mode::Durable(directory) };
+    let mut options = Options::new(mode, Arc::new(NoSink));
     // Small, so that rows are removed all the time.
     options.retention = Retention { events: 500, ..Retention::default() };
     options
@@ -50,7 +53,9 @@ fn writer() {
     say("\n".to_owned());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let store = Arc::new(Embedded::open(options(Path::new(&directory))).expect("it opens"));
+        let relaxed = std::env::var_os("CORACLE_CRASH_RELAXED").is_some();
+        let store = Embedded::open(options(Path::new(&directory), relaxed));
+        let store = Arc::new(store.expect("it opens"));
         let mut tasks = tokio::task::JoinSet::new();
         for writer in 0..WRITERS {
             tasks.spawn(write_without_end(store.clone(), writer));
@@ -94,11 +99,20 @@ async fn write_without_end(store: Arc<Embedded>, writer: u64) {
 
 #[test]
 fn nothing_acknowledged_is_lost_to_a_kill() {
+    kill_again_and_again(15, false);
+}
+
+#[test]
+fn relaxed_writes_outlive_the_process() {
+    kill_again_and_again(5, true);
+}
+
+fn kill_again_and_again(usual: u64, relaxed: bool) {
     let number = |name: &str, usual: u64| match std::env::var(name) {
         Ok(text) => text.parse().expect("a number"),
         Err(_) => usual,
     };
-    let rounds = number("CORACLE_CRASH_ROUNDS", 15);
+    let rounds = number("CORACLE_CRASH_ROUNDS", usual);
     let seed = number("CORACLE_CRASH_SEED", 7);
     let mut random = StdRng::seed_from_u64(seed);
     let directory = tempfile::tempdir().expect("a directory");
@@ -107,7 +121,7 @@ fn nothing_acknowledged_is_lost_to_a_kill() {
     let mut newest = 0;
     let (mut acknowledged, mut dropped) = (0, 0);
     for round in 0..rounds {
-        let child = start(&store);
+        let child = start(&store, relaxed);
         // From the middle of opening to well into checkpoints.
         let life = Duration::from_micros(random.random_range(0..250_000));
         for line in kill_after(child, life) {
@@ -117,20 +131,23 @@ fn nothing_acknowledged_is_lost_to_a_kill() {
         if round + 1 < rounds && random.random_ratio(1, 3) {
             continue;
         }
-        let found = check(&store, &mut said, newest, round);
+        let found = check(options(&store, relaxed), &mut said, newest, round);
         dropped += u64::from(found.dropped.is_some());
         newest = newest.max(found.newest.0);
     }
     println!(
-        "{rounds} rounds, seed {seed}: {acknowledged} writes acknowledged, 0 lost, {dropped} starts dropped an \
+        "{rounds} rounds, seed {seed}, relaxed {relaxed}: {acknowledged} writes acknowledged, 0 lost, {dropped} starts dropped an \
          unfinished one, at revision {newest}"
     );
     assert!(rounds == 0 || acknowledged > 0, "no round wrote anything");
 }
 
-fn start(store: &Path) -> Child {
-    let executable = std::env::current_exe().expect("this executable");
-    Command::new(executable)
+fn start(store: &Path, relaxed: bool) -> Child {
+    let mut command = Command::new(std::env::current_exe().expect("this executable"));
+    if relaxed {
+        command.env("CORACLE_CRASH_RELAXED", "1");
+    }
+    command
         .args(["writer", "--exact", "--nocapture", "--test-threads=1"])
         .env("CORACLE_CRASH_DIRECTORY", store)
         .stdout(Stdio::piped())
@@ -156,7 +173,8 @@ fn kill_after(mut child: Child, life: Duration) -> Vec<String> {
         heard.push(line);
     }
     child.kill().expect("it can be killed");
-    child.wait().expect("it is dead");
+    let status = child.wait().expect("it is dead");
+    assert_eq!(status.signal(), Some(9), "it ended by itself");
     heard.extend(lines.iter());
     reader.join().expect("the reader ends");
     heard
@@ -190,13 +208,13 @@ fn hear(said: &mut BTreeMap<String, Said>, newest: &mut u64, line: &str) -> bool
 
 // Opens the store, and compares each key with what was said of it.
 fn check(
-    directory: &Path,
+    options: Options,
     said: &mut BTreeMap<String, Said>,
     newest: u64,
     round: u64,
 ) -> coracle_store::Found {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let store = Embedded::open(options(directory)).unwrap_or_else(|error| panic!("round {round}: {error}"));
+    let store = Embedded::open(options).unwrap_or_else(|error| panic!("round {round}: {error}"));
     assert!(
         store.revision() >= Revision(newest),
         "round {round}: {} is older than {newest}",

@@ -192,27 +192,29 @@ impl Committer {
         expiry.into_iter().chain(age).fold(IDLE, Duration::min).max(Duration::from_millis(1))
     }
 
+    // A bounded number at once: writes wait for it.
     fn expire(&mut self, shared: &Shared, now: Duration) -> Result<(), StoreError> {
-        while self.deadlines.keys().next().is_some_and(|(at, _)| *at <= now) {
-            let due: Vec<_> = self.deadlines.range(..=(now, Revision(u64::MAX))).take(EXPIRE).collect();
-            let writes: Vec<Write> = due
-                .iter()
-                .map(|((_, revision), key)| Write::Delete { key: Key::clone(key), expected: *revision })
-                .collect();
-            let due: Vec<_> = due.into_iter().map(|(due, _)| *due).collect();
-            for answer in self.commit(shared, &writes) {
-                match answer {
-                    // It was written again meanwhile, or is gone.
-                    Ok(_) | Err(StoreError::RevisionMismatch { .. }) => {}
-                    Err(error) => {
-                        tracing::warn!(%error, "keys are over their time but cannot be deleted");
-                        return Err(error);
-                    }
+        let due: Vec<_> = self.deadlines.range(..=(now, Revision(u64::MAX))).take(EXPIRE).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let writes: Vec<Write> = due
+            .iter()
+            .map(|((_, revision), key)| Write::Delete { key: Key::clone(key), expected: *revision })
+            .collect();
+        let due: Vec<_> = due.into_iter().map(|(due, _)| *due).collect();
+        for answer in self.commit(shared, &writes) {
+            match answer {
+                // It was written again meanwhile, or is gone.
+                Ok(_) | Err(StoreError::RevisionMismatch { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "keys are over their time but cannot be deleted");
+                    return Err(error);
                 }
             }
-            for due in due {
-                self.deadlines.remove(&due);
-            }
+        }
+        for due in due {
+            self.deadlines.remove(&due);
         }
         Ok(())
     }

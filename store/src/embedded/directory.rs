@@ -113,6 +113,14 @@ impl Directory {
     }
 }
 
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that this process has just forked
+        // keeps the lock until it executes its program.
+        let _closing = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+    }
+}
+
 /// SQLite's WAL of a log.
 pub(crate) fn wal_of(log: &Path) -> PathBuf {
     beside(log, "-wal")
