@@ -4,13 +4,14 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, header, request::Parts};
 
 use crate::{
     ApiServer,
     authn::{self, Peer},
     authz,
     body::Body,
+    codec,
     error::ApiError,
     handlers::{self, Call},
     health,
@@ -24,7 +25,8 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::fmt::Display,
 {
-    let answer = AssertUnwindSafe(answer(&server, &peer, request)).catch_unwind().await;
+    let (head, body) = request.into_parts();
+    let answer = AssertUnwindSafe(answer(&server, &peer, &head, body)).catch_unwind().await;
     let mut response = answer.unwrap_or_else(|_| {
         tracing::error!("a handler panicked");
         let text = "This request caused apiserver to panic. Look in the logs for details.";
@@ -33,15 +35,14 @@ where
     let headers = response.headers_mut();
     headers.insert("audit-id", audit_id());
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-    response
+    codec::gzip::compress(&head.headers, response)
 }
 
-async fn answer<B>(server: &Arc<ApiServer>, peer: &Peer, request: Request<B>) -> Response<Body>
+async fn answer<B>(server: &Arc<ApiServer>, peer: &Peer, head: &Parts, body: B) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::fmt::Display,
 {
-    let (head, body) = request.into_parts();
     let info = RequestInfo::parse(&head.method, head.uri.path(), head.uri.query());
     let authorization = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let Some(user) = authn::identify(peer, authorization) else {
@@ -54,9 +55,9 @@ where
         if let Some(response) = health::answer(server, &info) {
             return response;
         }
-        return handlers::documents::answer(server, &info, &head);
+        return handlers::documents::answer(server, &info, head);
     }
-    let call = Call { server, info: &info, user: &user, head: &head };
+    let call = Call { server, info: &info, user: &user, head };
     match handlers::dispatch(&call, body).await {
         Ok(response) => response,
         Err(error) => handlers::answer::error(&error, &head.headers),

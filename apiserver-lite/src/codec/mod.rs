@@ -1,6 +1,7 @@
 //! The formats that objects travel and are kept in. Nothing else knows them.
 
 pub mod frame;
+pub mod gzip;
 pub mod json;
 pub mod list;
 pub mod negotiation;
