@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use coracle_api::Object;
 use coracle_store::Value as Stored;
+use serde::Deserialize;
 use serde_json::Value;
 
 /// The bytes to store for `object`, with the hole for its revision.
@@ -125,7 +126,15 @@ fn write(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
 
 /// Reads stored bytes back. Bytes that are no object give an empty one.
 pub fn parse_stored(bytes: &[u8]) -> Object {
-    serde_json::from_slice(bytes).map(Object).unwrap_or_default()
+    Object::from_value(tree(bytes)).unwrap_or_default()
+}
+
+/// The tree of JSON that we wrote, however deep: decoding bounded that. Bytes
+/// that are no JSON give `null`.
+pub fn tree(bytes: &[u8]) -> Value {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    reader.disable_recursion_limit();
+    Value::deserialize(&mut reader).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -147,6 +156,13 @@ mod tests {
         check("[ ]\n");
         check("{ \"a\" : 1 }");
         check("\"a\"");
+    }
+
+    #[test]
+    fn reads_what_decoding_lets_in() {
+        let text = format!("{{\"a\":{}{}}}", "[".repeat(500), "]".repeat(500));
+        assert_eq!(plain(&parse_stored(text.as_bytes())), text);
+        assert_eq!(parse_stored(b"[1]"), Object::default());
     }
 
     #[test]

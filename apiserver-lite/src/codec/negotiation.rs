@@ -1,5 +1,6 @@
 //! Which format an answer is to have, and which one a body is in.
 
+use coracle_api::status::{Details, Status};
 use http::{HeaderMap, header};
 
 use crate::{error::ApiError, request::Query};
@@ -85,13 +86,27 @@ pub fn output(headers: &HeaderMap, query: &Query, forms: Forms) -> Result<Output
             }
         }
     }
-    Err(ApiError::NotAcceptable(accepted()))
+    Err(refused(accept, forms))
 }
 
 fn accepted() -> Vec<String> {
-    let all =
-        ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "application/cbor"];
-    all[..2].iter().map(|&it| it.to_owned()).collect()
+    MEDIA_TYPES.iter().map(|&it| it.to_owned()).collect()
+}
+
+// Upstream's router turns types away that no endpoint has, before anybody
+// looks at their parameters.
+fn refused(accept: &str, forms: Forms) -> ApiError {
+    let media = |clause: &str| clause.split(';').next().unwrap_or_default().trim().to_owned();
+    let known = accept.split(',').map(media).any(|it| it == "*/*" || MEDIA_TYPES.contains(&it.as_str()));
+    if known || forms == Forms::Whole {
+        return ApiError::NotAcceptable(accepted());
+    }
+    let mut available = accepted();
+    if forms == Forms::List {
+        available.push("application/json;stream=watch".to_owned());
+    }
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", available.join(", "));
+    ApiError::Status(Box::new(Status::failure(406, "NotAcceptable", message, Some(Details::default()))))
 }
 
 fn clause(text: &str) -> Option<Clause<'_>> {
@@ -142,14 +157,14 @@ impl Clause<'_> {
     }
 }
 
+// Whether an object or a list has that form is seen when it is made.
 fn transformed(kind: &str, version: &str, forms: Forms) -> Option<Form> {
-    match (kind, forms) {
-        (_, Forms::Whole) => None,
-        ("Table", _) => Some(Form::Table(version.to_owned())),
-        ("PartialObjectMetadata", Forms::Object) => Some(Form::Partial(version.to_owned())),
-        // A watch asks for the object's form, a list for the list's.
-        ("PartialObjectMetadata", Forms::List) => Some(Form::Partial(version.to_owned())),
-        ("PartialObjectMetadataList", Forms::List) => Some(Form::PartialList(version.to_owned())),
+    let version = version.to_owned();
+    match kind {
+        _ if forms == Forms::Whole => None,
+        "Table" => Some(Form::Table(version)),
+        "PartialObjectMetadata" => Some(Form::Partial(version)),
+        "PartialObjectMetadataList" => Some(Form::PartialList(version)),
         _ => None,
     }
 }
@@ -169,8 +184,8 @@ pub fn pretty(headers: &HeaderMap, query: &Query) -> bool {
 /// 415 for one that is not read here.
 pub fn input(headers: &HeaderMap) -> Result<Format, ApiError> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media = given.split(';').next().unwrap_or_default().trim();
-    match media {
+    let media = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match media.as_str() {
         "" | "application/json" => Ok(Format::Json),
         "application/yaml" => Ok(Format::Yaml),
         _ => Err(ApiError::UnsupportedMediaType(accepted())),
@@ -188,7 +203,7 @@ mod tests {
         headers.insert(header::ACCEPT, HeaderValue::from_str(accept).unwrap());
         let said = match output(&headers, &Query::default(), forms) {
             Ok(output) => format!("{:?} {:?}", output.format, output.form),
-            Err(error) => error.to_string(),
+            Err(error) => error.status().message,
         };
         assert_eq!(said, expected, "{accept}");
     }
@@ -209,7 +224,38 @@ mod tests {
         check(
             "text/html",
             Forms::Object,
-            "only the following media types are accepted: application/json, application/yaml",
+            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml",
         );
+        check(
+            "text/html",
+            Forms::List,
+            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
+             application/json;stream=watch",
+        );
+        let none = "only the following media types are accepted: application/json, application/yaml";
+        check("text/html", Forms::Whole, none);
+        check("application/json;as=Table;v=v2;g=meta.k8s.io", Forms::List, none);
+        check("application/json;stream=foo", Forms::List, none);
+        check("application/json;as=Table;v=v1;g=meta.k8s.io", Forms::Whole, none);
+        check(
+            "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+            Forms::Object,
+            "Json PartialList(\"v1\")",
+        );
+    }
+
+    #[test]
+    fn content_types() {
+        for (given, expected) in [
+            ("", Some(Format::Json)),
+            ("application/json; charset=utf-8", Some(Format::Json)),
+            ("Application/YAML", Some(Format::Yaml)),
+            ("text/plain", None),
+            ("application/*", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(given).unwrap());
+            assert_eq!(input(&headers).ok(), expected, "{given}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Objects as the rows of a table: what `kubectl get` prints.
 
-use coracle_api::{Object, resource::api_version};
+use coracle_api::{Object, field::go_quote, resource::api_version};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -23,7 +23,8 @@ pub enum Include {
     Object,
 }
 
-/// Reads `includeObject`.
+/// Reads `includeObject`. What the query says of headers is not upstream's to
+/// read.
 ///
 /// # Errors
 /// 400 for what it cannot be.
@@ -33,7 +34,9 @@ pub fn include(query: &Query) -> Result<Include, ApiError> {
         "" | "Metadata" => Ok(Include::Metadata),
         "Object" => Ok(Include::Object),
         other => Err(ApiError::BadRequest(format!(
-            "includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+            "Unable to convert to Table as requested: includeObject: Invalid value: {}: must be 'Metadata', \
+             'Object', 'None', or empty",
+            go_quote(other)
         ))),
     }
 }
@@ -76,7 +79,7 @@ pub fn table(version: &str, metadata: Value, columns: Option<&[Column]>, rows: V
         "kind": "Table",
         "apiVersion": api_version("meta.k8s.io", version),
         "metadata": metadata,
-        "columnDefinitions": columns.map_or(json!([]), definitions),
+        "columnDefinitions": columns.map_or(Value::Null, definitions),
         "rows": rows,
     })
 }

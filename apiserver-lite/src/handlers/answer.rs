@@ -130,13 +130,13 @@ pub fn object(
             if output.format == Format::Json && !output.pretty {
                 return Ok(json(status, bytes));
             }
-            let value = serde_json::from_slice(&bytes).unwrap_or_default();
-            return Ok(value_in(&output, status, &value));
+            return Ok(value_in(&output, status, &codec::json::tree(&bytes)));
         }
-        Form::Partial(version) | Form::PartialList(version) => {
+        Form::Partial(version) => {
             let value = partial::object(&shown.object(row), version);
             return Ok(value_in(&output, status, &value));
         }
+        Form::PartialList(_) => return Err(partial::no_list(&row.facts)),
         Form::Table(version) => version,
     };
     let object = shown.object(row);
@@ -147,12 +147,7 @@ pub fn object(
         "" => tree!({}),
         revision => tree!({ "resourceVersion": revision }),
     };
-    Ok(value_in(&output, status, &table::table(version, metadata, columns(call, row), rows)))
-}
-
-fn columns<'a>(call: &Call<'_>, row: &'a Row) -> Option<&'a [crate::resources::Column]> {
-    let without = call.info.query.get("noHeaders").is_some_and(|value| !matches!(value, "0" | "false"));
-    (!without).then_some(&row.columns)
+    Ok(value_in(&output, status, &table::table(version, metadata, Some(&row.columns), rows)))
 }
 
 /// Answers with a page of a collection.
@@ -173,18 +168,11 @@ pub fn listing(call: &Call<'_>, row: &Row, listing: &Listing) -> Result<Response
                     .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 return Ok(response);
             }
-            let value = serde_json::from_slice(&chunks.concat()).unwrap_or_default();
-            return Ok(value_in(&output, StatusCode::OK, &value));
+            return Ok(value_in(&output, StatusCode::OK, &codec::json::tree(&chunks.concat())));
         }
-        Form::Partial(version) | Form::PartialList(version) => {
-            let items: Vec<Value> =
-                objects(row, listing).map(|object| partial::object(&object, version)).collect();
-            let value = tree!({
-                "kind": "PartialObjectMetadataList",
-                "apiVersion": coracle_api::resource::api_version("meta.k8s.io", version),
-                "metadata": metadata,
-                "items": items,
-            });
+        Form::Partial(_) => return Err(partial::no_object(&row.facts)),
+        Form::PartialList(version) => {
+            let value = partial::list(objects(row, listing), metadata, version);
             return Ok(value_in(&output, StatusCode::OK, &value));
         }
         Form::Table(version) => version,
@@ -194,7 +182,7 @@ pub fn listing(call: &Call<'_>, row: &Row, listing: &Listing) -> Result<Response
     let rows = objects(row, listing)
         .map(|object| table::row(&object, &row.columns, include, version, now))
         .collect();
-    Ok(value_in(&output, StatusCode::OK, &table::table(version, metadata, columns(call, row), rows)))
+    Ok(value_in(&output, StatusCode::OK, &table::table(version, metadata, Some(&row.columns), rows)))
 }
 
 fn objects<'a>(row: &'a Row, listing: &'a Listing) -> impl Iterator<Item = Object> + 'a {

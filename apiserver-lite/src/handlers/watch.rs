@@ -214,14 +214,23 @@ impl Writer {
             Seen::Modified(record) => ("MODIFIED", record),
             Seen::Deleted(record) => ("DELETED", record),
         };
-        let bytes = answer::shown(&self.row, record);
+        self.event(out, kind, &answer::shown(&self.row, record));
+    }
+
+    // A bookmark is an event about an empty object of the kind.
+    fn bookmark(&mut self, out: &mut BytesMut, revision: Revision, initial_end: bool) {
+        let bytes = frame::bookmark(&self.row.facts, revision.0, initial_end);
+        self.event(out, "BOOKMARK", &bytes);
+    }
+
+    fn event(&mut self, out: &mut BytesMut, kind: &str, bytes: &[u8]) {
         let value = match &self.output.form {
-            Form::Whole => return self.line(out, kind, &bytes),
+            Form::Whole => return self.line(out, kind, bytes),
             Form::Partial(version) | Form::PartialList(version) => {
-                partial::object(&codec::json::parse_stored(&bytes), version)
+                partial::object(&codec::json::parse_stored(bytes), version)
             }
             Form::Table(version) => {
-                let object = codec::json::parse_stored(&bytes);
+                let object = codec::json::parse_stored(bytes);
                 let now: Timestamp = self.server.registry.config.clock.now();
                 let row = table::row(&object, &self.row.columns, self.include, version, now);
                 let columns = (!self.headed).then_some(&*self.row.columns);
@@ -233,24 +242,11 @@ impl Writer {
         self.line(out, kind, &serde_json::to_vec(&value).unwrap_or_default());
     }
 
-    fn bookmark(&self, out: &mut BytesMut, revision: Revision, initial_end: bool) {
-        let facts = &self.row.facts;
-        let (api_version, kind) = match &self.output.form {
-            Form::Whole | Form::Table(_) => (facts.api_version(), facts.gvk.kind.to_string()),
-            Form::Partial(version) | Form::PartialList(version) => (
-                coracle_api::resource::api_version("meta.k8s.io", version),
-                "PartialObjectMetadata".to_owned(),
-            ),
-        };
-        let object = frame::bookmark(&api_version, &kind, revision.0, initial_end);
-        self.line(out, "BOOKMARK", object.as_bytes());
-    }
-
     fn line(&self, out: &mut BytesMut, kind: &str, object: &[u8]) {
         match self.output.format {
             Format::Json => frame::json(out, kind, object),
             Format::Yaml => {
-                let object: serde_json::Value = serde_json::from_slice(object).unwrap_or_default();
+                let object = codec::json::tree(object);
                 let text = yaml::write(&json!({ "type": kind, "object": object }));
                 out.extend_from_slice(format!("---\n{text}").as_bytes());
             }

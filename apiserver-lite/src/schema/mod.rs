@@ -9,3 +9,5 @@ mod go_type;
 mod reader;
 mod registered;
 mod walk;
+
+pub(crate) use registered::package as go_package;

@@ -40,7 +40,7 @@ pub(super) fn kind(group: &str, version: &str, kind: &str) -> bool {
 }
 
 /// The Go package of a group's internal types.
-pub(super) fn package(group: &str) -> &str {
+pub(crate) fn package(group: &str) -> &str {
     match group.split('.').next().unwrap_or_default() {
         "" | "events" => "core",
         "internal" => "apiserverinternal",
