@@ -88,6 +88,7 @@ pub fn applied(
     } else {
         (entries, base.meta("managedFields").cloned().unwrap_or_default())
     };
+    let entries = managed::reconciled(entries, resource);
     let attempt = Attempt { resource, base: &base, config, writer };
     let (mut object, lines) = match attempt.run(entries.clone(), force)? {
         Ok(done) => done,

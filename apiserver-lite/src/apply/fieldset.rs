@@ -190,6 +190,11 @@ impl<'a> FieldSet<'a> {
         &self.nodes
     }
 
+    /// Its elements, to change what is below them.
+    pub(super) fn nodes_mut(&mut self) -> &mut [Node<'a>] {
+        &mut self.nodes
+    }
+
     /// Adds an element, which must come after all that are there, unless
     /// nothing is in it.
     pub fn push(&mut self, element: Element<'a>, member: bool, children: FieldSet<'a>) {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::{
     Writer,
     fieldset::FieldSet,
+    reconcile::reconcile,
     reset::Filter,
     walk::{self, Difference},
 };
@@ -152,6 +153,18 @@ pub fn decode(list: &Value) -> Option<Vec<Entry<'_>>> {
     Some(entries)
 }
 
+/// Brings the sets of `entries` to what the schema says now.
+pub fn reconciled<'a>(mut entries: Vec<Entry<'a>>, resource: &Resource) -> Vec<Entry<'a>> {
+    let own =
+        |entry: &&mut Entry<'a>| entry.version.split('/').next() == resource.api_version().split('/').next();
+    for entry in entries.iter_mut().filter(own) {
+        if reconcile(&mut entry.fields, &resource.schema) {
+            entry.kept = None;
+        }
+    }
+    entries
+}
+
 /// A list in upstream's order, ready to be written.
 pub enum Line {
     /// The entry at that place in the list that was read.
@@ -218,7 +231,7 @@ pub fn updated(resource: &Resource, old: Option<&Object>, new: &mut Object, writ
     let lines = match walk::compare(base, &new.0, &resource.schema) {
         Ok(difference) => {
             let difference = difference.filtered(&Filter::of(resource, writer.subresource));
-            let mut entries = entries;
+            let mut entries = reconciled(entries, resource);
             released(&mut entries, resource, &difference, |_| false);
             owned(&mut entries, resource, difference, writer);
             capped(&mut entries);
@@ -277,9 +290,13 @@ pub fn released<'a>(
     });
 }
 
+fn group(version: &str) -> &str {
+    version.split_once('/').map_or("", |(group, _)| group)
+}
+
 // Versions of one group have one shape here; another group must have the kind.
 fn known(resource: &Resource, version: &str) -> bool {
-    let (group, name) = version.split_once('/').unwrap_or(("", version));
+    let (group, name) = (group(version), version.rsplit('/').next().unwrap_or_default());
     group == resource.gvk.group
         || facts::RESOURCES
             .iter()

@@ -9,6 +9,7 @@ pub mod fieldset;
 pub mod managed;
 mod merge;
 mod prune;
+mod reconcile;
 pub mod reset;
 mod typed;
 pub mod walk;

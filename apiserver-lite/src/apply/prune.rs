@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     fieldset::{Element, FieldSet},
-    walk::{self, Form, Members, Unkeyed, element_of, form},
+    walk::{self, Below, Form, Members, Unkeyed, below, element_of, form},
 };
 
 /// Removes from `merged` the fields in `last`, what the applier owned before,
@@ -50,24 +50,6 @@ fn with_named<'a>(set: &FieldSet<'a>, members: Option<Members<'_>>) -> FieldSet<
         out.push(node.element.clone(), node.member || named, with_named_below(&node.children, below));
     }
     out
-}
-
-// What the paths below a value lead through.
-#[derive(Clone, Copy)]
-enum Below<'a> {
-    Members(Members<'a>),
-    Items(&'a Shape),
-    Nothing,
-}
-
-fn below(shape: &Shape) -> Below<'_> {
-    match shape {
-        Shape::Struct(schema) => Below::Members(Members::Struct(schema)),
-        Shape::Map(map) => Below::Members(Members::Map(&map.value)),
-        Shape::List(list) => Below::Items(&list.element),
-        Shape::Any => Below::Members(Members::Any),
-        _ => Below::Nothing,
-    }
 }
 
 fn with_named_below<'a>(set: &FieldSet<'a>, place: Below<'_>) -> FieldSet<'a> {

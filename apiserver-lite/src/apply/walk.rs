@@ -397,6 +397,25 @@ fn value_fields<'a>(value: &'a Value, shape: &'a Shape) -> Result<(bool, FieldSe
     Ok((false, set))
 }
 
+/// What the paths below a value lead through.
+#[derive(Clone, Copy)]
+pub(super) enum Below<'a> {
+    Members(Members<'a>),
+    Items(&'a Shape),
+    Nothing,
+}
+
+/// What the paths below a value of `shape` lead through.
+pub(super) fn below(shape: &Shape) -> Below<'_> {
+    match shape {
+        Shape::Struct(schema) => Below::Members(Members::Struct(schema)),
+        Shape::Map(map) => Below::Members(Members::Map(&map.value)),
+        Shape::List(list) => Below::Items(&list.element),
+        Shape::Any => Below::Members(Members::Any),
+        _ => Below::Nothing,
+    }
+}
+
 /// What Go writes for a new object of a built-in kind: a create is compared
 /// with it, so the structs that every object has belong to nobody.
 pub fn zero(schema: &Struct) -> Map<String, Value> {

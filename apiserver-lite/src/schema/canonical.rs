@@ -94,7 +94,8 @@ pub(super) fn omitted(field: &Field, value: &Value) -> bool {
             Value::Bool(it) => !it,
             Value::Number(it) => it.as_f64() == Some(0.0),
             Value::String(it) => it.is_empty(),
-            Value::Array(it) => it.is_empty(),
+            // An empty list there asks to clear it.
+            Value::Array(it) => it.is_empty() && field.name != "managedFields",
             Value::Object(it) => it.is_empty(),
         },
     }

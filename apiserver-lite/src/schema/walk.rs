@@ -207,8 +207,10 @@ impl<'a, 's> Walk<'a, 's> {
             self.path.pop();
             items.push(value);
         }
-        // In storage an empty list and none are the same.
-        Ok(if items.is_empty() { Value::Null } else { Value::Array(items) })
+        // In storage an empty list and none are the same. Only of this one must
+        // it be known later on: an empty one asks to clear it.
+        let clears = matches!(self.path.last(), Some(Step::Field(_, field)) if field.name == "managedFields");
+        Ok(if items.is_empty() && !clears { Value::Null } else { Value::Array(items) })
     }
 
     // A value in a list or map: there, `null` is the zero value.

@@ -174,3 +174,34 @@ fn times_alone_are_no_change() {
     other.set_meta("managedFields", Some(json!([entry("b", json!({"f:data": {"f:k": {}}}))])));
     check(&old, other, false);
 }
+
+#[test]
+fn parts_of_what_has_one_owner_become_the_whole() {
+    let deployment = |replicas: u32, managed: Value| {
+        object(json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "uid": "u", "managedFields": managed},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"a": "b"}}},
+        }))
+    };
+    let of = |fields: Value| {
+        let mut entry = entry("a", fields);
+        entry["apiVersion"] = "apps/v1".into();
+        json!([entry])
+    };
+    let parts = of(
+        json!({"f:spec": {"f:selector": {"f:matchLabels": {"f:a": {}}}, "f:template": {"f:metadata": {"f:labels": {"f:a": {}}}}}}),
+    );
+    let list = written("w", "", &deployment(1, parts.clone()), deployment(2, parts));
+    let whole =
+        json!({"f:spec": {"f:selector": {}, "f:template": {"f:metadata": {"f:labels": {"f:a": {}}}}}});
+    assert_eq!(list[0]["fieldsV1"], whole);
+}
+
+#[test]
+fn an_empty_list_reaches_us() {
+    let sent =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "managedFields": []}});
+    let found = resource("v1", "ConfigMap");
+    let decoded = crate::schema::decode::value(&sent, &found.gvk, &found.schema).expect("a config map");
+    assert_eq!(decoded.object.meta("managedFields"), Some(&json!([])));
+}
