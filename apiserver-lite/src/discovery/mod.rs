@@ -167,7 +167,10 @@ impl Discovery {
             None if accept.is_empty() => false,
             None => return Ok(empty(StatusCode::NOT_ACCEPTABLE)),
         };
-        let json = self.document("openapi v2", || openapi(JSON, encode_plain(&openapi::v2(&self.groups))));
+        let json = self.document("openapi v2", || {
+            let body = encode_plain(&openapi::v2(&self.groups));
+            Document { hash: hash(&body), body, content_type: JSON }
+        });
         let document = if as_protobuf {
             // One hash for both forms, as upstream has it.
             self.document("openapi v2 protobuf", || Document {
@@ -185,14 +188,13 @@ impl Discovery {
 
     fn openapi_v3_index(&self) -> Response<Bytes> {
         let document = self.document("openapi v3", || {
-            let names = self
-                .groups
-                .iter()
-                .flat_map(|group| group.versions.iter().map(move |it| openapi::name(group, it)));
-            let urls = names.filter_map(|name| {
-                // Clients ask for one or two of them: the others are not kept.
-                let hash = self.make_v3(&name)?.hash;
-                Some((name.clone(), format!("/openapi/v3/{name}?hash={hash}")))
+            let versions =
+                self.groups.iter().flat_map(|it| it.versions.iter().map(move |version| (it, version)));
+            let names = versions.map(|(group, version)| (openapi::name(group, version), group, version));
+            let urls = names.map(|(name, group, version)| {
+                let hash = hexadecimal(&openapi::fingerprint(group, version));
+                let url = format!("/openapi/v3/{name}?hash={hash}");
+                (name, url)
             });
             let body = encode_plain(&openapi::index(urls));
             Document { body, content_type: "text/plain; charset=utf-8", hash: String::new() }
@@ -227,22 +229,16 @@ impl Discovery {
     }
 
     fn openapi_v3_document(&self, name: &str) -> Option<Document> {
-        let key = format!("openapi v3 {name}");
-        if let Some(document) = self.kept.lock().get(&key) {
-            return Some(document.clone());
-        }
-        let document = self.make_v3(name)?;
-        self.kept.lock().insert(key, document.clone());
-        Some(document)
-    }
-
-    fn make_v3(&self, name: &str) -> Option<Document> {
         let (group, version) = match name.split('/').collect::<Vec<_>>()[..] {
             ["api", version] => self.find("", version)?,
             ["apis", group, version] if !group.is_empty() => self.find(group, version)?,
             _ => return None,
         };
-        Some(openapi(JSON, encode_plain(&openapi::v3(group, version))))
+        Some(self.document(&format!("openapi v3 {name}"), || Document {
+            body: encode_plain(&openapi::v3(group, version)),
+            content_type: JSON,
+            hash: hexadecimal(&openapi::fingerprint(group, version)),
+        }))
     }
 
     // The document kept under `key`, made when it is not there yet. Two first
@@ -275,12 +271,11 @@ pub fn storage_version_hash(stored: &GroupVersionKind) -> String {
 }
 
 fn hash(bytes: &[u8]) -> String {
-    let sum = digest::digest(&digest::SHA512, bytes);
-    sum.as_ref().iter().map(|byte| format!("{byte:02X}")).collect()
+    hexadecimal(digest::digest(&digest::SHA512, bytes).as_ref())
 }
 
-fn openapi(content_type: &'static str, body: Bytes) -> Document {
-    Document { hash: hash(&body), body, content_type }
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 fn encode_plain(document: &impl Serialize) -> Bytes {

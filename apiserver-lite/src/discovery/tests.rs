@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use coracle_api::schema::Struct;
 use expect_test::{Expect, expect};
 use serde_json::Value;
 
@@ -370,4 +371,36 @@ fn storage_versions_have_upstreams_hashes() {
         storageversionmigrations.storagemigration.k8s.io
     "#]]
     .assert_eq(&names.concat());
+}
+
+#[test]
+fn hashes_change_with_what_is_served() {
+    fn check(change: impl Fn(&mut Resource)) {
+        let hash_of = |resources: Vec<Ref<Resource>>| {
+            let index = json_of(&Discovery::new(resources.into_iter(), ""), "/openapi/v3");
+            index["paths"]["apis/apps/v1"]["serverRelativeURL"].clone()
+        };
+        let rows = || resources::builtins().into_iter().map(|row| row.facts);
+        let changed = rows().map(|it| {
+            let mut own = (*it).clone();
+            if own.plural == "deployments" {
+                change(&mut own);
+            }
+            Ref::Shared(std::sync::Arc::new(own))
+        });
+        let shared = rows().map(|it| Ref::Shared(std::sync::Arc::new((*it).clone())));
+        let before = hash_of(shared.collect());
+        assert!(before.is_string());
+        assert_ne!(before, hash_of(changed.collect()));
+    }
+    check(|it| it.gvk.kind = "Other".into());
+    check(|it| it.namespaced = false);
+    check(|it| it.verbs = it.verbs[1..].to_vec().into());
+    check(|it| it.subresources = it.subresources[1..].to_vec().into());
+    check(|it| {
+        let mut schema =
+            Struct { name: "x.Y".into(), fields: it.schema.fields.clone(), atomic: false, open: false };
+        schema.fields.to_mut()[0].required = true;
+        it.schema = Ref::Shared(std::sync::Arc::new(schema));
+    });
 }

@@ -9,10 +9,12 @@ use super::groups::{Group, Version};
 
 mod definitions;
 mod descriptions;
+mod fingerprint;
 mod gnostic;
 mod operations;
 mod paths;
 
+pub use fingerprint::of as fingerprint;
 pub use gnostic::protobuf;
 
 use definitions::Definitions;
