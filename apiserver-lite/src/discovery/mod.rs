@@ -38,6 +38,10 @@ const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+pro
 const V2_PROTOBUF_ASKED: [&str; 2] =
     [V2_PROTOBUF, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"];
 
+/// What there is besides groups and versions.
+const PATHS: [&str; 8] =
+    ["/apis", "/apis/", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+
 /// A response, or why there is none.
 pub type Answer = Result<Response<Bytes>, ApiError>;
 
@@ -79,10 +83,12 @@ impl Discovery {
         match path {
             "/openapi/v2" => return Some(self.openapi_v2(accept, if_none_match)),
             "/openapi/v3" => return Some(Ok(self.openapi_v3_index())),
+            "/" => return Some(Ok(self.paths())),
             _ => {}
         }
         if let Some(name) = path.strip_prefix("/openapi/v3/") {
-            return self.openapi_v3(name, query, accept, if_none_match);
+            let answer = self.openapi_v3(name, query, accept, if_none_match);
+            return Some(answer.unwrap_or_else(|| Ok(empty(StatusCode::NOT_FOUND))));
         }
         let path = path.strip_suffix('/').unwrap_or(path);
         let mut parts = path.strip_prefix('/')?.splitn(4, '/');
@@ -98,6 +104,20 @@ impl Discovery {
             }
             _ => None,
         }
+    }
+
+    // `/`: where to go from there.
+    fn paths(&self) -> Response<Bytes> {
+        let mut paths: Vec<_> = PATHS.iter().map(|it| (*it).to_owned()).collect();
+        for group in &self.groups {
+            let root =
+                if group.name.is_empty() { "/api".to_owned() } else { format!("/apis/{}", group.name) };
+            paths.extend(group.versions.iter().map(|version| format!("{root}/{}", version.name)));
+            paths.push(root);
+        }
+        paths.sort_unstable();
+        let body = serde_json::to_vec_pretty(&serde_json::json!({ "paths": paths })).unwrap_or_default();
+        respond(&Document { body: body.into(), content_type: JSON, hash: String::new() }, None, "")
     }
 
     fn group(&self, name: &str) -> Option<&Group> {

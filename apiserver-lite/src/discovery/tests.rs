@@ -143,16 +143,27 @@ fn every_request_gets_the_form_it_asks_for() {
     check("/openapi/v3", "text/html", "200 text/plain; charset=utf-8");
     check("/openapi/v3/apis/apps/v1", "application/json", "200 application/json");
     check("/openapi/v3/apis/apps/v1", "text/html", "406 ");
+    check("/", "", "200 application/json");
     for path in
-        ["/", "/api/v2", "/apis/none", "/apis/apps/v9", "/apis/apps/v1/deployments", "/apis//v1", "/openapi"]
+        ["/api/v2", "/apis/none", "/apis/apps/v9", "/apis/apps/v1/deployments", "/apis//v1", "/openapi"]
     {
         check(path, "*/*", "none");
     }
     for path in
         ["/openapi/v3/", "/openapi/v3/apis/none/v1", "/openapi/v3/apis//v1", "/openapi/v3/api/v1/pods"]
     {
-        check(path, "*/*", "none");
+        check(path, "*/*", "404 ");
     }
+}
+
+#[test]
+fn the_root_lists_what_there_is() {
+    let paths = json_of(&discovery(), "/")["paths"].clone();
+    let paths: Vec<_> = paths.as_array().expect("paths").iter().filter_map(Value::as_str).collect();
+    for path in ["/api", "/api/v1", "/apis", "/apis/", "/apis/apps", "/apis/apps/v1", "/version"] {
+        assert_eq!(paths.iter().filter(|it| **it == path).count(), 1, "{path}");
+    }
+    assert!(paths.is_sorted());
 }
 
 #[test]

@@ -35,10 +35,14 @@ pub fn answer(server: &Arc<ApiServer>, info: &RequestInfo, head: &Parts) -> Resp
     response.map(|body| Body::from(if indent { json::indent(&body) } else { body }))
 }
 
-/// What upstream says of a path that leads nowhere: a Status below a version
-/// that is served, plain text elsewhere.
+/// What upstream says of a path that leads nowhere: a Status below a group that
+/// is served, plain text elsewhere.
 pub fn not_found(server: &Arc<ApiServer>, info: &RequestInfo) -> Response<Body> {
-    if info.is_resource && server.registry.rows().serves(&info.group, &info.version) {
+    let group = match info.path.strip_prefix("/apis/") {
+        Some(rest) => rest.split('/').next().filter(|group| !group.is_empty()),
+        None => info.path.strip_prefix("/api/").map(|_| ""),
+    };
+    if group.is_some_and(|group| server.registry.rows().serves(group)) {
         return answer::status(&ApiError::NoSuchPath.status());
     }
     let mut response = Response::new(Body::from("404 page not found\n".to_owned()));

@@ -43,9 +43,9 @@ impl Rows {
         Some(&self.ordered[self.sorted[at]])
     }
 
-    /// Whether anything is served under a group and version.
-    pub fn serves(&self, group: &str, version: &str) -> bool {
-        self.ordered.iter().any(|row| row.facts.gvk.group == group && row.facts.gvk.version == version)
+    /// Whether anything is served under a group.
+    pub fn serves(&self, group: &str) -> bool {
+        self.ordered.iter().any(|row| row.facts.gvk.group == group)
     }
 }
 
