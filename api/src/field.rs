@@ -121,6 +121,8 @@ pub struct FieldError {
     pub value: Value,
     /// What is wrong with it.
     pub detail: String,
+    // Whether the value is not shown at all.
+    valueless: bool,
     // The value as upstream's JSON has it, where its fields have an order or
     // names of their own.
     json: Option<String>,
@@ -128,7 +130,13 @@ pub struct FieldError {
 
 impl FieldError {
     fn new(kind: FieldErrorKind, path: &FieldPath, value: Value, detail: impl Into<String>) -> Self {
-        Self { kind, path: path.clone(), value, detail: detail.into(), json: None }
+        Self { kind, path: path.clone(), value, detail: detail.into(), valueless: false, json: None }
+    }
+
+    /// The same error without a value.
+    #[must_use]
+    pub fn valueless(self) -> Self {
+        Self { valueless: true, ..self }
     }
 
     /// The same error with the value shown as this text: JSON whose fields
@@ -218,7 +226,7 @@ impl FieldError {
     pub fn body(&self) -> String {
         use FieldErrorKind::{Forbidden, Internal, Required, TooLong, TooShort};
         let mut text = self.kind.text().to_owned();
-        if !matches!(self.kind, Required | Forbidden | TooLong | TooShort | Internal) {
+        if !self.valueless && !matches!(self.kind, Required | Forbidden | TooLong | TooShort | Internal) {
             text.push_str(": ");
             text.push_str(&self.json.clone().unwrap_or_else(|| shown(&self.value)));
         }

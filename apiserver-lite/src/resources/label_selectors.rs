@@ -3,7 +3,10 @@
 
 use coracle_api::{FieldError, format};
 
+use serde_json::Value;
+
 use super::{
+    core::pods::internal::Internal,
     meta::validate_labels,
     rules::{Check, Errors, Place, Rule},
 };
@@ -49,4 +52,9 @@ pub fn label_key(place: &Place<'_>, field: &str, errors: &mut Errors) {
     let key = place.text(field);
     let faults = format::qualified_name(key).into_iter();
     errors.extend(faults.map(|fault| FieldError::invalid(&place.path_of(field), key, fault)));
+}
+
+/// A selector as upstream's messages show it.
+pub fn shown(selector: Option<&Value>) -> String {
+    selector.map_or_else(|| "null".to_owned(), |selector| Internal::read().compact("LabelSelector", selector))
 }

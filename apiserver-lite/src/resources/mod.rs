@@ -4,6 +4,8 @@
 //! columns of its table. One file a kind, `resources/<group>/<kind>.rs`.
 
 pub mod age;
+pub mod apps;
+pub mod batch;
 pub mod columns;
 pub mod core;
 pub mod label_selectors;
@@ -12,6 +14,7 @@ pub mod meta;
 mod recorded;
 pub mod rules;
 pub mod tree;
+pub mod workloads;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -70,7 +73,16 @@ static BUILTINS: &[Builtin] = &[
     kind("", "nodes", || Arc::new(core::nodes::Nodes), core::nodes::COLUMNS),
     kind("", "persistentvolumeclaims", || Arc::new(core::persistentvolumeclaims::PersistentVolumeClaims), core::persistentvolumeclaims::COLUMNS),
     kind("", "persistentvolumes", || Arc::new(core::persistentvolumes::PersistentVolumes), core::persistentvolumes::COLUMNS),
-    kind("", "pods", || Arc::new(core::pods::Pods), DEFAULT_COLUMNS),
+    kind("", "pods", || Arc::new(core::pods::Pods), core::pods::columns::COLUMNS),
+    kind("", "podtemplates", || Arc::new(core::podtemplates::PodTemplates), core::podtemplates::COLUMNS),
+    kind("", "replicationcontrollers", || Arc::new(core::replicationcontrollers::ReplicationControllers), core::replicationcontrollers::COLUMNS),
+    kind("apps", "controllerrevisions", || Arc::new(apps::controllerrevisions::ControllerRevisions), apps::controllerrevisions::COLUMNS),
+    kind("apps", "daemonsets", || Arc::new(apps::daemonsets::DaemonSets), apps::daemonsets::COLUMNS),
+    kind("apps", "deployments", || Arc::new(apps::deployments::Deployments), apps::deployments::COLUMNS),
+    kind("apps", "replicasets", || Arc::new(apps::replicasets::ReplicaSets), apps::replicasets::COLUMNS),
+    kind("apps", "statefulsets", || Arc::new(apps::statefulsets::StatefulSets), apps::statefulsets::COLUMNS),
+    kind("batch", "cronjobs", || Arc::new(batch::cronjobs::CronJobs), batch::cronjobs::COLUMNS),
+    kind("batch", "jobs", || Arc::new(batch::jobs::Jobs), batch::jobs::COLUMNS),
     kind("", "resourcequotas", || Arc::new(core::resourcequotas::ResourceQuotas), core::resourcequotas::COLUMNS),
     kind("", "secrets", || Arc::new(core::secrets::Secrets), core::secrets::COLUMNS),
     kind("", "serviceaccounts", || Arc::new(core::serviceaccounts::ServiceAccounts), core::serviceaccounts::COLUMNS),

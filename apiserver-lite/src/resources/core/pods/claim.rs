@@ -15,7 +15,8 @@ pub static TEMPLATE: &[Check] =
 
 const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
-static SPEC: &[Check] = &[
+/// The spec of a claim.
+pub static SPEC: &[Check] = &[
     Check::With(|spec, errors| {
         if spec.list("accessModes").is_empty() {
             let detail = "at least 1 access mode is required";

@@ -4,7 +4,8 @@
 //! `internal.txt` has a line a struct: its name, then its fields in Go's order.
 //! The mark after a field's name is what it holds: `"` text, `0` a number, `!`
 //! a flag, `q` a quantity, `?` a pointer, to a struct where one is named, `.` a
-//! struct, `[` a list, of a struct where one is named, `{` a map. `~` goes
+//! struct, `*` a struct whose fields stand among its own, `[` a list, of a
+//! struct where one is named, `{` a map. `~` goes
 //! before fields that are left out when they are empty, and `=` before the name
 //! in v1 where that is not the same but for case.
 
@@ -28,9 +29,8 @@ struct Field {
 fn field(text: &'static str) -> Option<Field> {
     let omit_empty = text.starts_with('~');
     let text = text.trim_start_matches('~');
-    let at = text.find(['"', '0', '!', 'q', '?', '.', '[', '{']).filter(|at| !text[..*at].is_empty());
-    // Marks are the last thing, but `q` and `0` may be in names.
-    let at = text.rfind(['?', '.', '[', '{']).or_else(|| at.map(|_| text.len() - 1))?;
+    // `q` and `0` may be in names, but are only marks at the end.
+    let at = text.rfind(['?', '.', '*', '[', '{']).or_else(|| text.len().checked_sub(1))?;
     let (name, rest) = (text.get(..at)?, text.get(at..)?);
     let (name, v1) = name.split_once('=').unwrap_or((name, name));
     let mut chars = rest.chars();
@@ -70,11 +70,26 @@ impl Internal {
 
     fn write(&self, of: &str, value: &Value, depth: Option<usize>, out: &mut String) {
         let Some(fields) = self.0.get(of) else { return plain(value, depth, out) };
+        let mut first = true;
+        out.push('{');
+        self.fields(fields, value, depth, &mut first, out);
+        if !first {
+            line(depth, out);
+        }
+        out.push('}');
+    }
+
+    fn fields(
+        &self,
+        fields: &[Field],
+        value: &Value,
+        depth: Option<usize>,
+        first: &mut bool,
+        out: &mut String,
+    ) {
         let empty = Map::new();
         let map = value.as_object().unwrap_or(&empty);
         let inner = depth.map(|depth| depth + 1);
-        let mut first = true;
-        out.push('{');
         for field in fields {
             let found = map.get(field.v1).or_else(|| {
                 map.iter().find(|(key, _)| key.eq_ignore_ascii_case(field.v1)).map(|(_, value)| value)
@@ -83,10 +98,16 @@ impl Internal {
             if field.omit_empty && found.is_none() {
                 continue;
             }
-            if !first {
+            if field.mark == '*' {
+                if let Some(fields) = self.0.get(field.of) {
+                    self.fields(fields, found.unwrap_or(&Value::Null), depth, first, out);
+                }
+                continue;
+            }
+            if !*first {
                 out.push(',');
             }
-            first = false;
+            *first = false;
             line(inner, out);
             out.push_str(&format!("\"{}\":", field.name));
             if depth.is_some() {
@@ -94,10 +115,6 @@ impl Internal {
             }
             self.member(field, found, inner, out);
         }
-        if !first {
-            line(depth, out);
-        }
-        out.push('}');
     }
 
     fn member(&self, field: &Field, value: Option<&Value>, depth: Option<usize>, out: &mut String) {

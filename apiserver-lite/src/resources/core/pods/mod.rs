@@ -4,8 +4,8 @@
 //! [`spec::validate`] for what a `PodSpec` must be.
 
 mod affinity;
-mod annotations;
-mod claim;
+pub mod annotations;
+pub mod claim;
 pub mod columns;
 mod containers;
 pub mod defaults;
@@ -15,9 +15,10 @@ mod env;
 mod ephemeral;
 mod handlers;
 mod image;
-mod internal;
+pub mod internal;
 mod level;
 mod network;
+mod overlaps;
 pub mod prepare;
 mod projected;
 mod resize;

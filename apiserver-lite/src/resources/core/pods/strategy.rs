@@ -81,6 +81,14 @@ impl Strategy for Pods {
         ]
     }
 
+    fn graceful(&self) -> bool {
+        true
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
+
     fn grace(&self, object: &Object, asked: Option<i64>) -> Option<i64> {
         let own = object.get(&["spec", "terminationGracePeriodSeconds"]).and_then(Value::as_i64);
         let finished = matches!(object.get_str(&["status", "phase"]), "Failed" | "Succeeded");

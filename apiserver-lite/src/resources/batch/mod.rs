@@ -1,0 +1,11 @@
+//! The group `batch`.
+
+pub mod cronjobs;
+mod indexes;
+mod job_spec;
+mod job_status;
+pub mod jobs;
+mod schedule;
+
+#[cfg(test)]
+mod tests;
