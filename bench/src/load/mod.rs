@@ -137,7 +137,7 @@ impl Client {
 /// A pod of about five kilobytes when it is read back.
 pub fn pod(name: &str) -> Bytes {
     let env: Vec<Value> =
-        (0..40).map(|n| json!({"name": format!("VARIABLE_{n}"), "value": format!("the value of variable {n}, which is text")})).collect();
+        (0..25).map(|n| json!({"name": format!("VARIABLE_{n}"), "value": format!("the value of variable {n}, which is text")})).collect();
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "labels": {"app": "bench", "tier": "load"}},
