@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -224,10 +224,17 @@ async fn a_log_with_a_missing_row_is_refused_until_somebody_accepts_it() {
     assert_eq!(execute("DELETE FROM log WHERE key = '/key/0042'"), 1);
     let refused = open(directory.path()).map(|store| store.found());
     assert!(matches!(&refused, Err(StoreError::Damaged(text)) if text.contains("missing")), "{refused:?}");
+    // And one whose content changed, which goes too.
+    assert_eq!(
+        execute("UPDATE log SET value = CAST('x' || substr(value, 2) AS BLOB) WHERE key = '/key/0043'"),
+        1
+    );
+    let refused = open(directory.path()).map(|store| store.found());
+    assert!(matches!(&refused, Err(StoreError::Damaged(text)) if text.contains("row")), "{refused:?}");
     execute("UPDATE state SET removed = NULL");
     for _ in 0..2 {
         let store = open(directory.path()).expect("it is accepted");
-        assert_eq!(records(&store).await.len(), 47);
+        assert_eq!(records(&store).await.len(), 46);
         assert!(store.get("/key/0042").await.expect("it can be read").is_none());
         store.close().await;
     }
@@ -293,6 +300,57 @@ fn a_directory_that_cannot_be_written_is_said() {
             Err(StoreError::Disk(text)) => assert!(text.contains(&path.display().to_string()), "{text}"),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_store_is_left_as_it_is() {
+    let (mut files, _) = killed(40, 5).await;
+    // In rows of the file; the WAL is sound, and closing would copy it.
+    for byte in files.log.iter_mut().filter(|byte| **byte == b'c') {
+        *byte = b'C';
+    }
+    let directory = files.lay();
+    let refused = open(directory.path()).map(|store| store.found());
+    assert!(matches!(&refused, Err(StoreError::Damaged(text)) if text.contains("damaged")), "{refused:?}");
+    let after = Files::of(directory.path());
+    assert!(after.log == files.log && after.wal == files.wal);
+}
+
+/// Not a test of its own: opens the directory that it is told, and says how it
+/// went.
+#[test]
+fn opener() {
+    let Some(directory) = std::env::var_os("CORACLE_OPEN_DIRECTORY") else { return };
+    println!("opened: {:?}", open(Path::new(&directory)).map(|store| store.found()));
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_is_not_opened() {
+    let (files, _) = closed().await;
+    for read_only in ["", LOG] {
+        let directory = files.lay();
+        fs::write(directory.path().join("lock"), "").expect("it is written");
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+        };
+        set(&directory.path().join("lock"), 0o666);
+        set(&directory.path().join(LOG), if read_only == LOG { 0o444 } else { 0o666 });
+        set(directory.path(), if read_only == LOG { 0o777 } else { 0o555 });
+        let mut command = Command::new(std::env::current_exe().expect("this executable"));
+        command.args(["opener", "--exact", "--nocapture"]).env("CORACLE_OPEN_DIRECTORY", directory.path());
+        if rustix::process::geteuid().is_root() {
+            // Root may write everywhere.
+            command.uid(65534);
+        }
+        let output = match command.output() {
+            // This executable is not for everybody.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return,
+            output => output.expect("it runs"),
+        };
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("opened: Err(Disk("), "{read_only}: {said}");
+        assert!(said.contains(&directory.path().display().to_string()), "{read_only}: {said}");
     }
 }
 

@@ -11,7 +11,7 @@ pub(crate) fn damaged(path: &Path, what: impl std::fmt::Display) -> StoreError {
     let path = path.display();
     StoreError::Damaged(format!(
         "the store {path} is damaged: {what}. Nothing was changed. Restore a backup; or, to go on with what \
-         can still be read, keep a copy and run: sqlite3 {path} .recover | sqlite3 {path}.new && \
+         can still be read, keep a copy and run (with an sqlite3 that has .recover): sqlite3 {path} .recover | sqlite3 {path}.new && \
          sqlite3 {path}.new 'UPDATE state SET removed = NULL' && rm -f {path}-wal {path}-shm && \
          mv {path}.new {path}"
     ))

@@ -48,12 +48,8 @@ pub(super) fn open(path: &Path, relaxed: bool) -> Result<Opened, StoreError> {
     directory.sign(relaxed)?;
     let connection = log::connect(&path)?;
     log::identify(&connection, &path)?;
-    connection
-        .pragma_update(None, "synchronous", if relaxed { "NORMAL" } else { "FULL" })
-        .and_then(|()| connection.pragma_update(None, "wal_autocheckpoint", 0))
-        .and_then(|()| connection.pragma_update(None, "journal_size_limit", 64 << 20))
-        .map_err(|error| damage::failed(&path, &error))?;
     let loaded = load::load(&connection, &path)?;
+    log::prepare(&connection, &path, relaxed)?;
     let checkpoints = Arc::new(Checkpoints::default());
     let mut log = Log::new(connection, path.clone(), loaded.state, loaded.sum, checkpoints.clone());
     if loaded.accepted {

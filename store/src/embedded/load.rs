@@ -38,7 +38,7 @@ impl Loaded {
 }
 
 struct Version {
-    record: Record,
+    record: Arc<Record>,
     expires: Option<u64>,
     deleted: bool,
     checksum: u32,
@@ -51,6 +51,15 @@ struct Version {
 pub(crate) fn load(connection: &Connection, path: &Path) -> Result<Loaded, StoreError> {
     let failed = |error: rusqlite::Error| damage::failed(path, &error);
     connection.pragma_update(None, "mmap_size", 1_i64 << 30).map_err(failed)?;
+    // Somebody recovered what could be, and says that this is all.
+    let accepted = connection
+        .query_row("SELECT removed IS NULL FROM state", [], |row| row.get(0))
+        .optional()
+        .map_err(failed)?
+        .unwrap_or(false);
+    if accepted {
+        remove_unsound(connection, path)?;
+    }
     let (first, last): (Option<i64>, Option<i64>) = connection
         .query_row("SELECT (SELECT min(revision) FROM log), (SELECT max(revision) FROM log)", [], |row| {
             Ok((row.get(0)?, row.get(1)?))
@@ -63,17 +72,37 @@ pub(crate) fn load(connection: &Connection, path: &Path) -> Result<Loaded, Store
     connection.pragma_update(None, "mmap_size", 0).map_err(failed)?;
     let found = versions.iter().fold(0_u64, |sum, version| sum.wrapping_add(u64::from(version.checksum)));
     let newest = versions.last().map_or(Revision::FIRST, |version| version.record.revision);
-    let (state, sum, accepted) = verify(connection, path, found, newest)?;
+    let (state, sum) = verify(connection, path, found, newest)?;
     Ok(assemble(versions, state, sum, accepted))
 }
 
+fn remove_unsound(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let remove = || -> rusqlite::Result<()> {
+        let mut select = connection
+            .prepare("SELECT revision, key, created, hole, expires, deleted, checksum, value FROM log")?;
+        let mut rows = select.query([])?;
+        let mut unsound = Vec::new();
+        while let Some(row) = rows.next()? {
+            if version(row)?.is_none() {
+                unsound.push(row.get::<_, i64>(0)?);
+            }
+        }
+        for revision in unsound {
+            tracing::warn!(revision, "removed a row that is not what was written");
+            connection.execute("DELETE FROM log WHERE revision = ?", [revision])?;
+        }
+        Ok(())
+    };
+    remove().map_err(|error| damage::failed(path, &error))
+}
+
 fn read(connection: &Connection, path: &Path, first: i64, last: i64) -> Result<Vec<Version>, StoreError> {
-    if last - first < SPLIT {
+    if last.saturating_sub(first) < SPLIT {
         return read_part(connection, path, first, last);
     }
     // Revisions are dense but for what was removed, so halves of the span are
     // about halves of the rows.
-    let middle = first + (last - first) / 2;
+    let middle = first.midpoint(last);
     let (head, tail) = std::thread::scope(|scope| {
         let tail = scope.spawn(move || {
             let connection = log::connect(path)?;
@@ -104,7 +133,8 @@ fn read_part(
              WHERE revision BETWEEN ? AND ? ORDER BY revision",
         )?;
         let mut rows = select.query([first, last])?;
-        let mut versions = Vec::with_capacity(usize::try_from(last - first).unwrap_or(0).min(1 << 16));
+        let mut versions =
+            Vec::with_capacity(usize::try_from(last.saturating_sub(first)).unwrap_or(0).min(1 << 16));
         while let Some(row) = rows.next()? {
             match version(row)? {
                 Some(version) => versions.push(version),
@@ -141,17 +171,17 @@ fn version(row: &Row<'_>) -> rusqlite::Result<Option<Version>> {
     let sound = row.get::<_, i64>(6)? == i64::from(checksum)
         && value.is_none() == deleted
         && (deleted || record.is_whole());
-    Ok(sound.then_some(Version { record, expires, deleted, checksum }))
+    Ok(sound.then(|| Version { record: Arc::new(record), expires, deleted, checksum }))
 }
 
 // The state, and the total of all checksums ever written, if they fit the
-// rows; and whether somebody says that the rows are right as they are.
+// rows.
 fn verify(
     connection: &Connection,
     path: &Path,
     found: u64,
     newest: Revision,
-) -> Result<(State, u64, bool), StoreError> {
+) -> Result<(State, u64), StoreError> {
     let failed = |error: rusqlite::Error| damage::failed(path, &error);
     let row: Option<(i64, Option<i64>, i64, Option<i64>)> = connection
         .query_row("SELECT compacted, removed, newest, checksum FROM state", [], |row| {
@@ -170,10 +200,9 @@ fn verify(
     };
     let compacted = Revision(compacted.cast_unsigned());
     let Some(removed) = removed else {
-        // Somebody recovered what could be, and says that this is all. Older
-        // states than the newest may have holes.
+        // Accepted as it is. Older states than the newest may have holes.
         let removed = sum.wrapping_sub(found);
-        return Ok((State { compacted: newest, removed, newest }, sum, true));
+        return Ok((State { compacted: newest, removed, newest }, sum));
     };
     let state =
         State { compacted, removed: removed.cast_unsigned(), newest: Revision(noted.cast_unsigned()) };
@@ -189,7 +218,7 @@ fn verify(
     if found.wrapping_add(state.removed) != sum {
         return Err(damage::damaged(path, format!("of the rows up to revision {newest} some are missing")));
     }
-    Ok((state, sum, false))
+    Ok((state, sum))
 }
 
 fn assemble(versions: Vec<Version>, state: State, sum: u64, accepted: bool) -> Loaded {
@@ -201,8 +230,7 @@ fn assemble(versions: Vec<Version>, state: State, sum: u64, accepted: bool) -> L
         dead: Vec::new(),
         accepted,
     };
-    for Version { record, expires, deleted, .. } in versions {
-        let mut record = Arc::new(record);
+    for Version { mut record, expires, deleted, .. } in versions {
         let revision = record.revision;
         let previous = if deleted {
             loaded.index.restore_deletion(&record.key)

@@ -9,7 +9,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, config::DbConfig, params};
 
 use super::{batch::Entry, checkpoint::Checkpoints, damage};
 use crate::{Event, Record, Revision, StoreError};
@@ -89,16 +89,37 @@ pub(crate) fn create(path: &Path) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
-/// Opens a log for whatever does not create it.
+/// Opens a log that is there. The connection leaves the files as they are when
+/// it is closed.
 pub(crate) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(Duration::from_secs(5))?;
         connection.pragma_update(None, "cell_size_check", true)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         Ok(connection)
     };
-    open().map_err(|error| damage::failed(path, &error))
+    let connection = open().map_err(|error| damage::failed(path, &error))?;
+    // SQLite opens what it may not write for reading, and says nothing.
+    match connection.is_readonly("main") {
+        Ok(true) => Err(StoreError::Disk(format!("{} cannot be written", path.display()))),
+        _ => Ok(connection),
+    }
+}
+
+/// Makes ready for writing what was found to be sound.
+pub(crate) fn prepare(connection: &Connection, path: &Path, relaxed: bool) -> Result<(), StoreError> {
+    let set = || -> rusqlite::Result<()> {
+        // A log that somebody recovered is not in this mode.
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", if relaxed { "NORMAL" } else { "FULL" })?;
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        Ok(())
+    };
+    set().map_err(|error| damage::failed(path, &error))
 }
 
 /// Refuses files that are not a log of this format.
