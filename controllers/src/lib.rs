@@ -5,6 +5,7 @@
 
 mod deployment;
 pub mod framework;
+mod garbage_collector;
 mod node_lifecycle;
 pub mod pod;
 mod replica_set;
@@ -28,6 +29,8 @@ pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "deployment-controller", start: |setup, _| deployment::start(setup) },
     Controller { name: "node-lifecycle-controller", start: |setup, _| node_lifecycle::start(setup) },
     Controller { name: "replicaset-controller", start: |setup, _| replica_set::start(setup) },
+    // The last: it need not watch again what the others reflect.
+    Controller { name: "garbage-collector-controller", start: |setup, _| garbage_collector::start(setup) },
 ];
 
 /// What the control loops are given.

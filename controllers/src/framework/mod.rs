@@ -9,6 +9,7 @@
 
 mod claim;
 mod clock;
+mod discovery;
 mod error;
 mod events;
 mod expectations;
@@ -21,12 +22,16 @@ mod store;
 
 pub use claim::{Claim, Claims, Controller, claim, patch_claims};
 pub use clock::Clock;
+pub use discovery::{Served, discover};
 pub use error::Error;
+pub(crate) use error::absent;
 pub use events::{EventSink, Recorder, Severity, Style};
 pub use expectations::Expectations;
 pub use key::Key;
 pub use owner::{controller_of, controller_reference, controls, matches, matches_labels};
 pub use queue::Queue;
 pub use reflector::{Change, Metadata, MetadataFeed, Reflector};
-pub use setup::{Next, Reconcile, Setup};
+pub(crate) use reflector::{follow, until};
+pub(crate) use setup::all_synced;
+pub use setup::{Next, Reconcile, Setup, feed_name};
 pub use store::{Reflected, Store};

@@ -1,0 +1,199 @@
+//! Watches the metadata of everything that can be deleted, as resources come
+//! and go.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{
+    Api,
+    api::DynamicObject,
+    core::PartialObjectMeta,
+    runtime::watcher::{self, Event},
+};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Collector, Kind, Work};
+use crate::framework::{MetadataFeed, Served, all_synced, discover, feed_name, follow, until};
+
+/// Time between looks at what the API serves (upstream: 30 s).
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// From a change of the custom resource definitions to a look: it takes the
+/// API a moment to serve a new one, and they often come in numbers.
+const SETTLE: Duration = Duration::from_millis(300);
+/// Time to wait for all first lists; whoever comes later only costs questions.
+const FIRST_LISTS: Duration = Duration::from_secs(30);
+/// Objects that own nothing, are owned by nothing, and are many.
+const IGNORED: [&str; 2] = ["events.", "events.events.k8s.io"];
+const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
+
+/// Watches until `shutdown`; `complete` becomes true when the first lists are here.
+pub(super) async fn run(
+    collector: Arc<Collector>,
+    feeds: HashMap<String, Arc<dyn MetadataFeed>>,
+    complete: watch::Sender<bool>,
+    shutdown: CancellationToken,
+) {
+    let mut monitors = Monitors {
+        collector,
+        feeds,
+        running: HashMap::new(),
+        tasks: JoinSet::new(),
+        stop: shutdown.child_token(),
+        changed: Arc::new(Notify::new()),
+    };
+    let mut wait = SETTLE;
+    loop {
+        let Some(served) = until(&shutdown, discover(&monitors.collector.client)).await else { break };
+        match served {
+            Ok(served) => {
+                let synced = monitors.follow_served(served);
+                if !*complete.borrow() {
+                    let first = tokio::time::timeout(FIRST_LISTS, all_synced(synced));
+                    if until(&shutdown, first).await.is_none() {
+                        break;
+                    }
+                    complete.send_replace(true);
+                }
+                wait = LOOK_EVERY;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "discovery failed");
+                wait = (wait * 2).min(LOOK_EVERY);
+            }
+        }
+        let changed = monitors.changed.clone();
+        let next = async {
+            if tokio::time::timeout(wait, changed.notified()).await.is_ok() {
+                tokio::time::sleep(SETTLE).await;
+            }
+        };
+        if until(&shutdown, next).await.is_none() {
+            break;
+        }
+    }
+    monitors.stop.cancel();
+    while monitors.tasks.join_next().await.is_some() {}
+}
+
+struct Monitors {
+    collector: Arc<Collector>,
+    feeds: HashMap<String, Arc<dyn MetadataFeed>>,
+    /// How to stop each, by resource.
+    running: HashMap<String, CancellationToken>,
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+    /// The definitions of custom resources have changed.
+    changed: Arc<Notify>,
+}
+
+impl Monitors {
+    /// Starts to watch what is new and stops to watch what is gone.
+    fn follow_served(&mut self, served: Vec<Served>) -> Vec<watch::Receiver<bool>> {
+        while self.tasks.try_join_next().is_some() {}
+        let kinds: Vec<Arc<Kind>> = served
+            .into_iter()
+            .filter(|served| served.supports(&["list", "watch", "delete"]))
+            .map(|served| Arc::new(Kind { resource: served.resource, namespaced: served.namespaced }))
+            .filter(|kind| !IGNORED.contains(&name(kind).as_str()))
+            .collect();
+        let names: HashSet<String> = kinds.iter().map(|kind| name(kind)).collect();
+        self.running.retain(|name, stop| {
+            let kept = names.contains(name);
+            if !kept {
+                stop.cancel();
+            }
+            kept
+        });
+        let by_kind =
+            |kind: &Arc<Kind>| ((kind.resource.group.clone(), kind.resource.kind.clone()), kind.clone());
+        *self.collector.kinds.write() = kinds.iter().map(by_kind).collect();
+        kinds.into_iter().filter_map(|kind| self.follow(kind)).collect()
+    }
+
+    fn follow(&mut self, kind: Arc<Kind>) -> Option<watch::Receiver<bool>> {
+        let name = name(&kind);
+        if self.running.contains_key(&name) {
+            return None;
+        }
+        let stop = self.stop.child_token();
+        self.running.insert(name.clone(), stop.clone());
+        let collector = self.collector.clone();
+        if let Some(feed) = self.feeds.get(&name) {
+            feed.on_metadata(Box::new(move |change| collector.take(&kind, change.before, change.after)));
+            return Some(feed.synced());
+        }
+        let changed = (name == DEFINITIONS).then(|| self.changed.clone());
+        let (sync, synced) = watch::channel(false);
+        self.tasks.spawn(watch_kind(collector, kind, sync, changed, stop));
+        Some(synced)
+    }
+}
+
+fn name(kind: &Kind) -> String {
+    feed_name(&kind.resource.group, &kind.resource.plural)
+}
+
+async fn watch_kind(
+    collector: Arc<Collector>,
+    kind: Arc<Kind>,
+    synced: watch::Sender<bool>,
+    changed: Option<Arc<Notify>>,
+    stop: CancellationToken,
+) {
+    let api = Api::<PartialObjectMeta<DynamicObject>>::all_with(collector.client.clone(), &kind.resource);
+    let mut listed: Vec<ObjectMeta> = Vec::new();
+    follow(api, watcher::Config::default(), stop, |event| {
+        match event {
+            Event::Init => listed.clear(),
+            Event::InitApply(object) => listed.push(lean(object.metadata)),
+            Event::InitDone => {
+                let work = collector.graph.lock().replace(&kind, &std::mem::take(&mut listed));
+                collector.look(work);
+                synced.send_replace(true);
+            }
+            Event::Apply(object) => collector.take(&kind, None, Some(&object.metadata)),
+            Event::Delete(object) => collector.take(&kind, Some(&object.metadata), None),
+        }
+        if let Some(changed) = &changed {
+            changed.notify_one();
+        }
+    })
+    .await;
+    // What is no longer served is gone, as far as its dependents go.
+    let work = collector.graph.lock().replace(&kind, &[]);
+    collector.look(work);
+}
+
+/// What the graph reads of metadata.
+fn lean(meta: ObjectMeta) -> ObjectMeta {
+    ObjectMeta { managed_fields: None, labels: None, annotations: None, ..meta }
+}
+
+impl Collector {
+    fn take(&self, kind: &Arc<Kind>, before: Option<&ObjectMeta>, after: Option<&ObjectMeta>) {
+        let mut graph = self.graph.lock();
+        let mut work = Vec::new();
+        let uid = |meta: Option<&ObjectMeta>| meta.and_then(|meta| meta.uid.clone());
+        // The same name may be another object.
+        if let Some(gone) = uid(before).filter(|gone| uid(after).as_ref() != Some(gone)) {
+            work.extend(graph.remove(&gone));
+        }
+        if let Some(meta) = after {
+            work.extend(graph.set(kind, meta));
+        }
+        drop(graph);
+        self.look(work);
+    }
+
+    fn look(&self, work: Vec<Work>) {
+        work.into_iter().for_each(|work| self.queue.add(work));
+    }
+}
