@@ -6,10 +6,13 @@
 mod deployment;
 pub mod framework;
 mod garbage_collector;
+mod namespace;
 mod node_lifecycle;
 pub mod pod;
 mod replica_set;
+mod root_ca;
 mod selection;
+mod service_account;
 
 use framework::{Clock, Setup};
 use kube::Client;
@@ -26,12 +29,21 @@ pub struct Controller {
 
 /// All control loops, in the order in which they start.
 pub const CONTROLLERS: &[Controller] = &[
-    Controller { name: "deployment-controller", start: |setup, _| deployment::start(setup) },
+    Controller { name: "namespace-controller", start: |setup, _| namespace::start(setup) },
+    Controller { name: "serviceaccount-controller", start: |setup, _| service_account::start(setup) },
+    Controller { name: "root-ca-certificate-publisher-controller", start: start_root_ca },
     Controller { name: "node-lifecycle-controller", start: |setup, _| node_lifecycle::start(setup) },
+    Controller { name: "deployment-controller", start: |setup, _| deployment::start(setup) },
     Controller { name: "replicaset-controller", start: |setup, _| replica_set::start(setup) },
     // The last: it need not watch again what the others reflect.
     Controller { name: "garbage-collector-controller", start: |setup, _| garbage_collector::start(setup) },
 ];
+
+fn start_root_ca(setup: &mut Setup, config: &Config) {
+    if let Some(bundle) = &config.root_ca {
+        root_ca::start(setup, bundle);
+    }
+}
 
 /// What the control loops are given.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +52,9 @@ pub struct Config {
     pub controllers: Selection,
     /// The time.
     pub clock: Clock,
+    /// The CA certificates, in PEM, that every namespace is given; none are
+    /// published without it.
+    pub root_ca: Option<String>,
 }
 
 impl Config {

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use coracle_controllers::framework::{Change, Clock, Recorder, Reflector, Setup, Severity, Style};
+use coracle_controllers::framework::{Change, Clock, Recorder, Setup, Severity, Style};
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
-    runtime::watcher,
 };
 use parking_lot::Mutex;
 use rand::{SeedableRng, rngs::StdRng};
@@ -54,7 +53,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     let events = setup.recorder(config.scheduler_name, Style::Series).on_host(config.host.clone());
     let plugins = default_plugins();
     let scheduler = Arc::new(Scheduler {
-        client: client.clone(),
+        client,
         queue: Queue::new(plugins.clone()),
         plugins,
         cache: Mutex::default(),
@@ -68,13 +67,10 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
 
     // Its own watch, and not the shared one: pods that have ended are of no
     // interest, and may be most.
-    let pods = Arc::<Reflector<Pod>>::default();
+    let pods = setup.reflect_where::<Pod>("status.phase!=Succeeded,status.phase!=Failed");
     let on_pod = scheduler.clone();
     pods.on_change(move |change| on_pod.pod_changed(change));
-    let running = watcher::Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
     let (pods_synced, nodes_synced) = (pods.store().synced(), nodes.store().synced());
-    let api = Api::all(client);
-    setup.task(move |shutdown| pods.run(api, running, shutdown));
     setup.task(move |shutdown| async move {
         for mut synced in [nodes_synced, pods_synced] {
             tokio::select! {

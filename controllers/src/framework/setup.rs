@@ -87,6 +87,20 @@ impl Setup {
         reflector
     }
 
+    /// A reflector of its own for the objects of `K` that `fields` selects:
+    /// less than all of them, so not for others to share.
+    pub fn reflect_where<K: Reflected + Resource<DynamicType = ()>>(
+        &mut self,
+        fields: &str,
+    ) -> Arc<Reflector<K>> {
+        let reflector = Arc::<Reflector<K>>::default();
+        self.synced.push(reflector.store().synced());
+        let (api, running) = (Api::all(self.client.clone()), reflector.clone());
+        let config = watcher::Config::default().fields(fields);
+        self.task(move |shutdown| running.run(api, config, shutdown));
+        reflector
+    }
+
     /// The metadata of what is reflected when the set-up is complete, by
     /// [`feed_name`].
     pub fn feeds(&self) -> &HashMap<String, Arc<dyn MetadataFeed>> {

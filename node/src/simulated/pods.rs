@@ -3,13 +3,12 @@
 use std::{collections::HashMap, sync::Arc};
 
 use coracle_controllers::framework::{
-    Clock, Error, Key, Next, Queue, Reconcile, Recorder, Reflector, Setup, Severity, Store, Style,
+    Clock, Error, Key, Next, Queue, Reconcile, Recorder, Setup, Severity, Store, Style,
 };
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, PodStatus};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
-    runtime::watcher,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -24,7 +23,7 @@ const WORKERS: usize = 64;
 
 /// Puts the pods in.
 pub(super) fn start(setup: &mut Setup, fleet: Arc<Fleet>) {
-    let reflector = Arc::<Reflector<Pod>>::default();
+    let reflector = setup.reflect_where::<Pod>("spec.nodeName!=");
     let queue = Queue::new();
     let pods = Arc::new(Pods {
         client: setup.client.clone(),
@@ -42,11 +41,6 @@ pub(super) fn start(setup: &mut Setup, fleet: Arc<Fleet>) {
             on_pod.add(Key::of(&pod.metadata));
         }
     });
-    let synced = reflector.store().synced();
-    let (api, assigned) =
-        (Api::all(setup.client.clone()), watcher::Config::default().fields("spec.nodeName!="));
-    setup.task(move |shutdown| reflector.run(api, assigned, shutdown));
-    setup.await_sync(synced);
     setup.reconcile("simulated-pods", queue, WORKERS, Worker(pods));
 }
 
