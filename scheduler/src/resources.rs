@@ -91,7 +91,7 @@ impl Resources {
 /// sidecars (init containers that restart) from their turn on. Requests of the
 /// whole pod stand in for those of its containers; the overhead is added.
 pub fn requests(spec: &PodSpec) -> Resources {
-    total(spec, |container| container_requests(container))
+    total(spec, container_requests)
 }
 
 /// What a pod counts as when nodes are compared: containers that ask for no

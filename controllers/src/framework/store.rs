@@ -38,6 +38,9 @@ struct Index<K> {
     lists: u64,
 }
 
+/// An object before and after.
+pub(crate) type Sides<K> = (Option<Arc<K>>, Option<Arc<K>>);
+
 impl<K: Reflected> Default for Store<K> {
     fn default() -> Self {
         let index = Index {
@@ -132,7 +135,7 @@ impl<K: Reflected> Store<K> {
 
     /// Makes the store equal to `objects`; returns (before, after) of every
     /// object that differs.
-    pub(crate) fn replace(&self, objects: Vec<Arc<K>>) -> Vec<(Option<Arc<K>>, Option<Arc<K>>)> {
+    pub(crate) fn replace(&self, objects: Vec<Arc<K>>) -> Vec<Sides<K>> {
         let mut changes = Vec::new();
         let mut index = self.index.write();
         let mut gone: BTreeSet<Key> = index.objects.keys().cloned().collect();

@@ -72,7 +72,7 @@ struct Namespaces {
 impl Reconcile<Key> for Namespaces {
     async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
         let seen = self.namespaces.get(key);
-        if !seen.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some()) {
+        if seen.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_none()) {
             return Ok(Next::Change);
         }
         // Live: what is decided here must not be decided on an old copy.
