@@ -6,5 +6,6 @@ pub mod json;
 pub mod list;
 pub mod negotiation;
 pub mod partial;
+pub mod protobuf;
 pub mod table;
 pub mod yaml;

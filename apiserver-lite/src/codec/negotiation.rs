@@ -17,6 +17,17 @@ pub enum Format {
     Yaml,
 }
 
+/// The encoding of a request's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// `application/json`
+    Json,
+    /// `application/yaml`
+    Yaml,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
+}
+
 /// What an answer shows of objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Form {
@@ -182,12 +193,13 @@ pub fn pretty(headers: &HeaderMap, query: &Query) -> bool {
 ///
 /// # Errors
 /// 415 for one that is not read here.
-pub fn input(headers: &HeaderMap) -> Result<Format, ApiError> {
+pub fn input(headers: &HeaderMap) -> Result<Input, ApiError> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match media.as_str() {
-        "" | "application/json" => Ok(Format::Json),
-        "application/yaml" => Ok(Format::Yaml),
+        "" | "application/json" => Ok(Input::Json),
+        "application/yaml" => Ok(Input::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(Input::Protobuf),
         _ => Err(ApiError::UnsupportedMediaType(accepted())),
     }
 }
@@ -247,9 +259,9 @@ mod tests {
     #[test]
     fn content_types() {
         for (given, expected) in [
-            ("", Some(Format::Json)),
-            ("application/json; charset=utf-8", Some(Format::Json)),
-            ("Application/YAML", Some(Format::Yaml)),
+            ("", Some(Input::Json)),
+            ("application/json; charset=utf-8", Some(Input::Json)),
+            ("Application/YAML", Some(Input::Yaml)),
             ("text/plain", None),
             ("application/*", None),
         ] {

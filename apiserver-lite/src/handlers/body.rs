@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::Call;
 use crate::{
     codec::{
-        negotiation::{self, Format},
-        yaml,
+        negotiation::{self, Input},
+        protobuf, yaml,
     },
     error::ApiError,
     registry::options::FieldValidation,
@@ -76,24 +76,32 @@ where
 
 /// A body and the format that it is in.
 pub struct Sent {
-    format: Format,
+    format: Input,
     bytes: Bytes,
 }
 
 impl Sent {
-    /// The body as JSON.
+    /// The body, an object of `schema`, as JSON.
     ///
     /// # Errors
-    /// 400 for bad YAML
-    pub fn json(&self) -> Result<Bytes, ApiError> {
-        match self.format {
-            Format::Json => Ok(self.bytes.clone()),
-            Format::Yaml => {
-                let value: Value = yaml::read(&self.bytes).map_err(ApiError::BadRequest)?;
-                Ok(Bytes::from(serde_json::to_vec(&value).unwrap_or_default()))
-            }
-        }
+    /// 400 for bad YAML and protobuf
+    pub fn json(&self, schema: &Struct) -> Result<Bytes, ApiError> {
+        let tree = match self.format {
+            Input::Json => return Ok(self.bytes.clone()),
+            Input::Yaml => yaml::read(&self.bytes).map_err(ApiError::BadRequest)?,
+            Input::Protobuf => unpacked(&self.bytes, schema).map_err(ApiError::BadRequest)?,
+        };
+        Ok(Bytes::from(serde_json::to_vec(&tree).unwrap_or_default()))
     }
+}
+
+// The object in a protobuf envelope, with the kind that the envelope names.
+fn unpacked(bytes: &[u8], schema: &Struct) -> Result<Value, String> {
+    let envelope = protobuf::read(bytes, schema).map_err(|error| error.to_string())?;
+    let mut object = envelope.object;
+    object.insert("apiVersion".to_owned(), envelope.api_version.into());
+    object.insert("kind".to_owned(), envelope.kind.into());
+    Ok(Value::Object(object))
 }
 
 /// A body in the format that its headers name.
@@ -117,8 +125,9 @@ pub fn object(
     warnings: &mut Vec<String>,
 ) -> Result<Object, ApiError> {
     let decoded = match sent.format {
-        Format::Json => decode::json(&sent.bytes, gvk, schema),
-        Format::Yaml => decode::yaml(&sent.bytes, gvk, schema),
+        Input::Json => decode::json(&sent.bytes, gvk, schema),
+        Input::Yaml => decode::yaml(&sent.bytes, gvk, schema),
+        Input::Protobuf => decode::json(&sent.json(schema)?, gvk, schema),
     };
     let decoded = decoded.map_err(|error| ApiError::BadRequest(error.to_string()))?;
     match validation {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::{Status, status::Details};
+use coracle_api::{Status, facts, status::Details};
 use coracle_store::Record;
 use http::{Response, StatusCode};
 
@@ -48,7 +48,8 @@ where
     B::Error: std::fmt::Display,
 {
     let sent = body::read(call, sent).await?;
-    let sent = if sent.is_empty() { sent } else { body::sent(call, sent)?.json()? };
+    let sent =
+        if sent.is_empty() { sent } else { body::sent(call, sent)?.json(&facts::meta_v1::DELETE_OPTIONS)? };
     DeleteOptions::parse(&sent, &call.info.query)
 }
 
