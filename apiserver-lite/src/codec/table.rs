@@ -96,3 +96,64 @@ pub fn created_cell(object: &Object, _now: Timestamp) -> Value {
         None => "<unknown>".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::DEFAULT_COLUMNS;
+
+    fn role() -> Object {
+        let metadata = json!({ "name": "view", "creationTimestamp": "2026-11-24T06:10:30Z" });
+        Object::from_value(json!({ "metadata": metadata, "rules": [] })).expect("an object")
+    }
+
+    #[test]
+    fn rows_carry_what_was_asked_for() {
+        let partial = json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1beta1",
+            "metadata": { "name": "view", "creationTimestamp": "2026-11-24T06:10:30Z" } });
+        for (include, shown) in [
+            (Include::None, Value::Null),
+            (Include::Metadata, partial),
+            (Include::Object, role().into_value()),
+        ] {
+            let row = row(&role(), DEFAULT_COLUMNS, include, "v1beta1", Timestamp::UNIX_EPOCH);
+            assert_eq!(row, json!({ "cells": ["view", "2026-11-24T06:10:30Z"], "object": shown }));
+        }
+    }
+
+    #[test]
+    fn only_the_first_table_of_a_watch_has_columns() {
+        let first = table("v1", json!({}), Some(DEFAULT_COLUMNS), Vec::new());
+        assert_eq!((&first["kind"], &first["apiVersion"]), (&json!("Table"), &json!("meta.k8s.io/v1")));
+        let heads: Vec<_> = first["columnDefinitions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|it| {
+                [&it["name"], &it["type"], &it["format"], &it["priority"]].map(Value::to_string).join(" ")
+            })
+            .collect();
+        assert_eq!(heads, [r#""Name" "string" "name" 0"#, r#""Created At" "date" "" 0"#]);
+        assert_eq!(first["rows"], json!([]));
+        assert_eq!(table("v1", json!({}), None, Vec::new())["columnDefinitions"], Value::Null);
+    }
+
+    #[test]
+    fn include_object() {
+        let of = |text: &str| include(&Query::parse(text)).map_err(|error| error.to_string());
+        for (text, expected) in [
+            ("", Ok(Include::Metadata)),
+            ("includeObject=Metadata", Ok(Include::Metadata)),
+            ("includeObject=None", Ok(Include::None)),
+            ("includeObject=Object", Ok(Include::Object)),
+            (
+                "includeObject=x",
+                Err("Unable to convert to Table as requested: includeObject: Invalid value: \"x\": must be \
+                     'Metadata', 'Object', 'None', or empty"
+                    .to_owned()),
+            ),
+        ] {
+            assert_eq!(of(text), expected, "{text}");
+        }
+    }
+}

@@ -43,7 +43,7 @@ fn tidy_value(value: &mut Value, shape: &Shape) {
 
 fn tidy_element(value: &mut Value, shape: &Shape) {
     if value.is_null() {
-        *value = zero(shape);
+        *value = zero_element(shape);
     } else {
         tidy_value(value, shape);
     }
@@ -101,16 +101,22 @@ pub(super) fn omitted(field: &Field, value: &Value) -> bool {
     }
 }
 
+/// What Go writes for an unset value in a list or map.
+pub(super) fn zero_element(shape: &Shape) -> Value {
+    // On the way through storage, no bytes become empty ones there.
+    if matches!(shape, Shape::Bytes) { Value::String(String::new()) } else { zero(shape) }
+}
+
 /// What Go writes for an unset value that is not a pointer.
 pub(super) fn zero(shape: &Shape) -> Value {
     match shape {
-        Shape::String | Shape::Bytes => Value::String(String::new()),
+        Shape::String => Value::String(String::new()),
         Shape::Bool => Value::Bool(false),
         Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString => Value::from(0),
         Shape::Duration => Value::from("0s"),
         Shape::Quantity => Value::from("0"),
         Shape::Time | Shape::MicroTime | Shape::FieldsV1 | Shape::Any => Value::Null,
-        Shape::List(_) | Shape::Map(_) => Value::Null,
+        Shape::Bytes | Shape::List(_) | Shape::Map(_) => Value::Null,
         Shape::Struct(schema) => {
             let mut map = Map::new();
             complete(&mut map, schema);

@@ -35,10 +35,38 @@ pub(super) fn embedded(schema: &Struct, field: &Field) -> &'static [&'static str
     found.map_or(&[], |it| it.2)
 }
 
-/// The Go type of a value; `field` is the field that it stands in, or under.
-pub(super) fn go_type(shape: &Shape, field: Option<(&Struct, &Field)>) -> String {
+/// Fields whose Go type is not what their shape tells: strings with a type of
+/// their own, and lists and maps of them. `OWNER.FIELD TYPE` a line, as Go's
+/// reflection over the API types has them; only errors read it.
+const NAMED: &str = include_str!("go_types.txt");
+
+/// The Go type of a value of this shape that stands in a field, or in a list
+/// or map under it.
+pub(super) fn go_type(shape: &Shape, within: Option<(&Struct, &Field)>) -> String {
+    match within.and_then(|(owner, field)| named(owner, field, shape)) {
+        Some(named) => named.to_owned(),
+        None => of_shape(shape),
+    }
+}
+
+fn named(owner: &Struct, field: &Field, shape: &Shape) -> Option<&'static str> {
+    let entry = |line: &'static str| {
+        let (path, go_type) = line.split_once(' ')?;
+        let name = path.strip_prefix(owner.name.as_ref())?.strip_prefix('.')?;
+        (name == field.name).then_some(go_type)
+    };
+    let go_type = NAMED.lines().find_map(entry)?;
+    match &field.shape {
+        whole if std::ptr::eq(whole, shape) => Some(go_type),
+        Shape::List(list) if std::ptr::eq(&list.element, shape) => go_type.strip_prefix("[]"),
+        Shape::Map(map) if std::ptr::eq(&map.value, shape) => go_type.split_once(']').map(|(_, value)| value),
+        _ => None,
+    }
+}
+
+fn of_shape(shape: &Shape) -> String {
     match shape {
-        Shape::String => string_type(field),
+        Shape::String => "string".to_owned(),
         Shape::Bool => "bool".to_owned(),
         Shape::Int32 => "int32".to_owned(),
         Shape::Int64 => "int64".to_owned(),
@@ -56,13 +84,7 @@ pub(super) fn go_type(shape: &Shape, field: Option<(&Struct, &Field)>) -> String
             let (name, package) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
             format!("{package}.{name}")
         }
-        Shape::List(list) => format!("[]{}", go_type(&list.element, field)),
-        Shape::Map(map) if matches!(map.value, Shape::Quantity) => "v1.ResourceList".to_owned(),
-        Shape::Map(map) => format!("map[string]{}", go_type(&map.value, None)),
+        Shape::List(list) => format!("[]{}", of_shape(&list.element)),
+        Shape::Map(map) => format!("map[string]{}", of_shape(&map.value)),
     }
-}
-
-// A string in Go is often of a named type; which one upstream does not publish.
-fn string_type(_field: Option<(&Struct, &Field)>) -> String {
-    "string".to_owned()
 }

@@ -17,7 +17,7 @@ use coracle_api::{
 use serde_json::{Map, Number, Value};
 
 use super::{
-    canonical::{complete, omitted, zero},
+    canonical::{complete, omitted, zero_element},
     go_type::{embedded, go_type},
     reader::{Kind, Reader, Syntax},
 };
@@ -218,7 +218,7 @@ impl<'a, 's> Walk<'a, 's> {
         let kind = self.reader.peek()?;
         Ok(match self.value(shape, kind)? {
             Parsed::Value(value) => value,
-            Parsed::Null | Parsed::Refused => zero(shape),
+            Parsed::Null | Parsed::Refused => zero_element(shape),
         })
     }
 

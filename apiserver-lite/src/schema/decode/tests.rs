@@ -66,6 +66,12 @@ fn refuses_as_upstream() {
             format!("{kind}{json}number into Go struct field ResourceRequirements.spec.template.spec.containers.resources.limits of type v1.ResourceList"),
         ),
         (
+            r#"{"spec":{"template":{"spec":{"restartPolicy":4}}}}"#,
+            format!(
+                "{kind}{json}number into Go struct field PodSpec.spec.template.spec.restartPolicy of type v1.RestartPolicy"
+            ),
+        ),
+        (
             r#"{"spec":{"strategy":{"rollingUpdate":{"maxSurge":1.5}}}}"#,
             format!("{kind}{json}number 1.5 into Go struct field RollingUpdateDeployment.spec.strategy.rollingUpdate.maxSurge of type int32"),
         ),
@@ -308,5 +314,58 @@ fn decodes_yaml() {
         ),
     ] {
         assert_eq!(said(body), expected, "{body}");
+    }
+}
+
+// What Go's encoder wrote for an empty object of each kind.
+#[test]
+fn empty_objects_are_as_go_writes_them() {
+    let mut checked = 0;
+    for line in include_str!("empty.jsonl").lines() {
+        let expected: Value = serde_json::from_str(line).expect("JSON");
+        let named = |it: &GroupVersionKind| {
+            expected["kind"] == *it.kind && expected["apiVersion"] == it.api_version()
+        };
+        let whole = RESOURCES.iter().map(|it| (&it.gvk, Some(&it.schema)));
+        let parts =
+            RESOURCES.iter().flat_map(|it| it.subresources.iter()).map(|it| (&it.gvk, it.schema.as_ref()));
+        let (gvk, schema) = whole.chain(parts).find(|it| named(it.0)).expect(line);
+        for body in ["{}", line] {
+            let decoded = json(body.as_bytes(), gvk, schema.expect(line)).expect(line);
+            assert_eq!(decoded.object.into_value(), expected, "{body}");
+        }
+        checked += 1;
+    }
+    assert!(checked >= 68, "{checked} kinds");
+}
+
+#[test]
+fn names_go_types() {
+    let json = "PersistentVolumeClaim in version \"v1\" cannot be handled as a PersistentVolumeClaim: json: cannot \
+        unmarshal ";
+    for (spec, expected) in [
+        (
+            r#"{"accessModes":5}"#,
+            "number into Go struct field PersistentVolumeClaimSpec.spec.accessModes of type []v1.PersistentVolumeAccessMode",
+        ),
+        (
+            r#"{"accessModes":[5]}"#,
+            "number into Go struct field PersistentVolumeClaimSpec.spec.accessModes of type v1.PersistentVolumeAccessMode",
+        ),
+        (
+            r#"{"volumeMode":true}"#,
+            "bool into Go struct field PersistentVolumeClaimSpec.spec.volumeMode of type v1.PersistentVolumeMode",
+        ),
+        (
+            r#"{"volumeName":{}}"#,
+            "object into Go struct field PersistentVolumeClaimSpec.spec.volumeName of type string",
+        ),
+        (
+            r#"{"resources":{"requests":[]}}"#,
+            "array into Go struct field VolumeResourceRequirements.spec.resources.requests of type v1.ResourceList",
+        ),
+    ] {
+        let body = format!(r#"{{"spec":{spec}}}"#);
+        assert_eq!(refusal("persistentvolumeclaims", &body), format!("{json}{expected}"));
     }
 }
