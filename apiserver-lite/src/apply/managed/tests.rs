@@ -115,9 +115,10 @@ fn what_a_part_resets_is_not_owned() {
             .map(|it| it["fieldsV1"].clone())
     };
     let image = json!({"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {"f:image": {}}}}});
-    assert_eq!(fields(""), Some(image));
+    assert_eq!(fields(""), Some(image.clone()));
     assert_eq!(fields("status"), Some(json!({"f:status": {"f:phase": {}}})));
-    assert_eq!(fields("resize"), None);
+    let both = json!({"f:spec": image["f:spec"], "f:status": {"f:phase": {}}});
+    assert_eq!(fields("resize"), Some(both));
 }
 
 #[test]
