@@ -104,8 +104,9 @@ fn json_of_form(discovery: &Discovery, path: &str, accept: &str) -> Value {
 
 #[test]
 fn every_request_gets_the_form_it_asks_for() {
-    fn check(path: &str, accept: &str, expected: &str) {
-        let got = match discovery().answer(path, accept, None) {
+    let discovery = discovery();
+    let check = |path: &str, accept: &str, expected: &str| {
+        let got = match discovery.answer(path, accept, None) {
             None => "none".to_owned(),
             Some(Err(error)) => error.to_string(),
             Some(Ok(response)) => {
@@ -113,7 +114,7 @@ fn every_request_gets_the_form_it_asks_for() {
             }
         };
         assert_eq!(got, expected, "{path} {accept}");
-    }
+    };
     let beta = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
     let refused = "only the following media types are accepted: \
                    application/json, application/yaml, application/vnd.kubernetes.protobuf";
