@@ -12,7 +12,8 @@ use super::{
 };
 
 const CREATED: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
-const NAMED: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
+/// What `metadata.name` is.
+pub const NAMED: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
 
 /// The object's name.
 pub const NAME: Column = named(|it, _| it.name().into());
@@ -27,11 +28,20 @@ pub const CREATED_AT: Column =
 
 /// The column of the name, with something else in it.
 pub const fn named(cell: fn(&Object, Timestamp) -> Value) -> Column {
+    as_name("Name", NAMED, cell)
+}
+
+/// A text column with the format of a name.
+pub const fn as_name(
+    name: &'static str,
+    description: &'static str,
+    cell: fn(&Object, Timestamp) -> Value,
+) -> Column {
     Column {
-        name: Cow::Borrowed("Name"),
+        name: Cow::Borrowed(name),
         kind: Cow::Borrowed("string"),
         format: Cow::Borrowed("name"),
-        description: Cow::Borrowed(NAMED),
+        description: Cow::Borrowed(description),
         priority: 0,
         cell: Cell::Of(cell),
     }

@@ -3,16 +3,32 @@
 //! A kind is a [`Row`]: facts (generated), a [`Strategy`] (behaviour) and the
 //! columns of its table. One file a kind, `resources/<group>/<kind>.rs`.
 
+pub mod admissionregistration;
 pub mod age;
+pub mod apiextensions;
+pub mod apiregistration;
 pub mod apps;
+pub mod autoscaling;
 pub mod batch;
+pub mod certificates;
 pub mod columns;
+pub mod coordination;
 pub mod core;
+pub mod discovery;
+pub mod flowcontrol;
 pub mod label_selectors;
 pub mod meta;
+pub mod networking;
+pub mod node;
+pub mod policy;
+pub mod rbac;
 #[cfg(test)]
 mod recorded;
+pub mod resource;
 pub mod rules;
+pub mod scheduling;
+pub mod storage;
+pub mod storagemigration;
 pub mod tree;
 pub mod workloads;
 
@@ -88,6 +104,46 @@ static BUILTINS: &[Builtin] = &[
     kind("", "serviceaccounts", || Arc::new(core::serviceaccounts::ServiceAccounts), core::serviceaccounts::COLUMNS),
     kind("", "services", || Arc::new(core::services::Services::new()), core::services::COLUMNS),
     kind("events.k8s.io", "events", || Arc::new(core::events::Events), core::events::COLUMNS),
+    kind("admissionregistration.k8s.io", "mutatingadmissionpolicies", || Arc::new(admissionregistration::policies::AdmissionPolicies { mutating: true }), admissionregistration::policies::MUTATING),
+    kind("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", || Arc::new(admissionregistration::bindings::PolicyBindings { mutating: true }), admissionregistration::bindings::COLUMNS),
+    kind("admissionregistration.k8s.io", "mutatingwebhookconfigurations", || Arc::new(admissionregistration::webhooks::WebhookConfigurations { mutating: true }), admissionregistration::webhooks::COLUMNS),
+    kind("admissionregistration.k8s.io", "validatingadmissionpolicies", || Arc::new(admissionregistration::policies::AdmissionPolicies { mutating: false }), admissionregistration::policies::VALIDATING),
+    kind("admissionregistration.k8s.io", "validatingadmissionpolicybindings", || Arc::new(admissionregistration::bindings::PolicyBindings { mutating: false }), admissionregistration::bindings::COLUMNS),
+    kind("admissionregistration.k8s.io", "validatingwebhookconfigurations", || Arc::new(admissionregistration::webhooks::WebhookConfigurations { mutating: false }), admissionregistration::webhooks::COLUMNS),
+    kind("apiextensions.k8s.io", "customresourcedefinitions", || Arc::new(apiextensions::customresourcedefinitions::CustomResourceDefinitions), apiextensions::customresourcedefinitions::COLUMNS),
+    kind("apiregistration.k8s.io", "apiservices", || Arc::new(apiregistration::apiservices::ApiServices), apiregistration::apiservices::COLUMNS),
+    kind("autoscaling", "horizontalpodautoscalers", || Arc::new(autoscaling::horizontalpodautoscalers::HorizontalPodAutoscalers), autoscaling::horizontalpodautoscalers::COLUMNS),
+    kind("certificates.k8s.io", "certificatesigningrequests", || Arc::new(certificates::certificatesigningrequests::CertificateSigningRequests), certificates::certificatesigningrequests::COLUMNS),
+    kind("certificates.k8s.io", "clustertrustbundles", || Arc::new(certificates::clustertrustbundles::ClusterTrustBundles), certificates::clustertrustbundles::COLUMNS),
+    kind("certificates.k8s.io", "podcertificaterequests", || Arc::new(certificates::podcertificaterequests::PodCertificateRequests), certificates::podcertificaterequests::COLUMNS),
+    kind("coordination.k8s.io", "leases", || Arc::new(coordination::leases::Leases), coordination::leases::COLUMNS),
+    kind("discovery.k8s.io", "endpointslices", || Arc::new(discovery::endpointslices::EndpointSlices), discovery::endpointslices::COLUMNS),
+    kind("flowcontrol.apiserver.k8s.io", "flowschemas", || Arc::new(flowcontrol::flowschemas::FlowSchemas), flowcontrol::flowschemas::COLUMNS),
+    kind("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations", || Arc::new(flowcontrol::prioritylevelconfigurations::PriorityLevelConfigurations), flowcontrol::prioritylevelconfigurations::COLUMNS),
+    kind("networking.k8s.io", "ingressclasses", || Arc::new(networking::ingressclasses::IngressClasses), networking::ingressclasses::COLUMNS),
+    kind("networking.k8s.io", "ingresses", || Arc::new(networking::ingresses::Ingresses), networking::ingresses::COLUMNS),
+    kind("networking.k8s.io", "ipaddresses", || Arc::new(networking::ipaddresses::IpAddresses), networking::ipaddresses::COLUMNS),
+    kind("networking.k8s.io", "networkpolicies", || Arc::new(networking::networkpolicies::NetworkPolicies), networking::networkpolicies::COLUMNS),
+    kind("networking.k8s.io", "servicecidrs", || Arc::new(networking::servicecidrs::ServiceCidrs), networking::servicecidrs::COLUMNS),
+    kind("node.k8s.io", "runtimeclasses", || Arc::new(node::runtimeclasses::RuntimeClasses), node::runtimeclasses::COLUMNS),
+    kind("policy", "poddisruptionbudgets", || Arc::new(policy::poddisruptionbudgets::PodDisruptionBudgets), policy::poddisruptionbudgets::COLUMNS),
+    kind("rbac.authorization.k8s.io", "clusterrolebindings", || Arc::new(rbac::bindings::ClusterRoleBindings), rbac::bindings::CLUSTER_COLUMNS),
+    kind("rbac.authorization.k8s.io", "clusterroles", || Arc::new(rbac::roles::ClusterRoles), rbac::roles::COLUMNS),
+    kind("rbac.authorization.k8s.io", "rolebindings", || Arc::new(rbac::bindings::RoleBindings), rbac::bindings::COLUMNS),
+    kind("rbac.authorization.k8s.io", "roles", || Arc::new(rbac::roles::Roles), rbac::roles::COLUMNS),
+    kind("resource.k8s.io", "deviceclasses", || Arc::new(resource::deviceclasses::DeviceClasses), resource::deviceclasses::COLUMNS),
+    kind("resource.k8s.io", "devicetaintrules", || Arc::new(resource::devicetaintrules::DeviceTaintRules), resource::devicetaintrules::COLUMNS),
+    kind("resource.k8s.io", "resourceclaims", || Arc::new(resource::claims::ResourceClaims), resource::claims::COLUMNS),
+    kind("resource.k8s.io", "resourceclaimtemplates", || Arc::new(resource::claims::ResourceClaimTemplates), resource::claims::TEMPLATE_COLUMNS),
+    kind("resource.k8s.io", "resourceslices", || Arc::new(resource::resourceslices::ResourceSlices), resource::resourceslices::COLUMNS),
+    kind("scheduling.k8s.io", "priorityclasses", || Arc::new(scheduling::priorityclasses::PriorityClasses), scheduling::priorityclasses::COLUMNS),
+    kind("storage.k8s.io", "csidrivers", || Arc::new(storage::csidrivers::CsiDrivers), storage::csidrivers::COLUMNS),
+    kind("storage.k8s.io", "csinodes", || Arc::new(storage::csinodes::CsiNodes), storage::csinodes::COLUMNS),
+    kind("storage.k8s.io", "csistoragecapacities", || Arc::new(storage::csistoragecapacities::CsiStorageCapacities), storage::csistoragecapacities::COLUMNS),
+    kind("storage.k8s.io", "storageclasses", || Arc::new(storage::storageclasses::StorageClasses), storage::storageclasses::COLUMNS),
+    kind("storage.k8s.io", "volumeattachments", || Arc::new(storage::volumeattachments::VolumeAttachments), storage::volumeattachments::COLUMNS),
+    kind("storage.k8s.io", "volumeattributesclasses", || Arc::new(storage::volumeattributesclasses::VolumeAttributesClasses), storage::volumeattributesclasses::COLUMNS),
+    kind("storagemigration.k8s.io", "storageversionmigrations", || Arc::new(storagemigration::storageversionmigrations::StorageVersionMigrations), storagemigration::storageversionmigrations::COLUMNS),
 ];
 
 /// Every built-in kind that is served by default, in discovery's order. Kinds

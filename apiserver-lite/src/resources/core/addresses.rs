@@ -118,6 +118,15 @@ pub fn cidr_is_v6(text: &str) -> Option<bool> {
     lenient_cidr(text).map(|(address, _)| address.is_ipv6())
 }
 
+/// Whether `inner` is a part of `outer` and not all of it; `None` where one is
+/// no network.
+pub fn contains_strictly(outer: &str, inner: &str) -> Option<bool> {
+    let ((outer, outer_length), (inner, inner_length)) = (lenient_cidr(outer)?, lenient_cidr(inner)?);
+    let same_family = outer.is_ipv4() == inner.is_ipv4();
+    let inside = masked(inner, outer_length) == masked(outer, outer_length);
+    Some(same_family && inner_length > outer_length && inside)
+}
+
 /// What is wrong with a network.
 pub fn cidr(text: &str, path: &FieldPath) -> Vec<FieldError> {
     let fault = match lenient_cidr(text) {

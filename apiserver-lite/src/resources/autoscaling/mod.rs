@@ -1,0 +1,5 @@
+//! The kinds of `autoscaling`.
+
+mod conversion;
+pub mod horizontalpodautoscalers;
+mod metrics;

@@ -1,0 +1,3 @@
+//! The kinds of `storagemigration.k8s.io`.
+
+pub mod storageversionmigrations;
