@@ -57,7 +57,7 @@ fn syntax(body: &[u8], ours: &str) -> String {
     let message = text.split(" at line ").next().unwrap_or_default();
     // Go counts lines from 0, leaves line 0 out, and adds one for what the
     // scanner finds.
-    let scanned = !(message.starts_with("did not find expected") && !message.contains("tag"));
+    let scanned = !message.starts_with("did not find expected") || message.contains("tag");
     match error.location().map(|location| location.line() - 1) {
         Some(line) if line > 0 => format!("yaml: line {}: {message}", line + usize::from(scanned)),
         _ => format!("yaml: {message}"),

@@ -369,3 +369,39 @@ fn names_go_types() {
         assert_eq!(refusal("persistentvolumeclaims", &body), format!("{json}{expected}"));
     }
 }
+
+// Bodies with bytes changed, doubled and cut off, from one seed.
+#[test]
+fn nothing_panics() {
+    let seeds = [
+        r#"{"kind":"Pod","metadata":{"name":"a","labels":{"x":"\u00e9\ud83d"},"creationTimestamp":"2024-01-01T00:00:00Z"},
+            "spec":{"containers":[{"name":"c","resources":{"limits":{"cpu":"1.5e3","memory":"1Gi"}},"ports":[{"containerPort":-1.5}],
+            "livenessProbe":{"httpGet":{"port":"http"}}}],"volumes":[null,{}],"priority":12}}"#,
+        "kind: Pod\nmetadata: &a {name: 'x', labels: *a}\nspec:\n  containers:\n  - name: |\n      y\n    <<: {tty: yes}\n  ? 0x1\n  : !!int \"5\"\n",
+    ];
+    let pods = resource("pods");
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below.max(1) as u64).unwrap_or_default()
+    };
+    for round in 0..4_000 {
+        let mut body = seeds[round % 2].as_bytes().to_vec();
+        for _ in 0..=random(4) {
+            let at = random(body.len());
+            match random(4) {
+                0 => body[at] = b"{}[]\",:\\&*!|->#%0e.\n\xc3\0"[random(22)],
+                1 => body.truncate(at.max(1)),
+                2 => body.extend_from_within(at..),
+                _ => drop(body.remove(at)),
+            }
+            if body.is_empty() {
+                body.push(b'{');
+            }
+        }
+        let _ = json(&body, &pods.gvk, &pods.schema);
+        let _ = yaml(&body, &pods.gvk, &pods.schema);
+    }
+}
