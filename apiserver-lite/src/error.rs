@@ -198,7 +198,11 @@ impl ApiError {
             }
             Self::Invalid { subject, errors } => {
                 name(&mut details, subject);
-                details.causes = errors.iter().map(cause).collect();
+                for cause in errors.iter().map(cause) {
+                    if !details.causes.contains(&cause) {
+                        details.causes.push(cause);
+                    }
+                }
             }
             Self::ApplyConflict { causes, .. } => details.causes = causes.clone(),
             Self::TooManyRequests { retry_after_seconds, causes, .. }

@@ -43,6 +43,7 @@ pub fn written(
     };
     let old = old.map(|old| {
         let mut old = decoded(strategy, old);
+        old.set_meta("uid", Some("u".into()));
         let status = old.0.get("status").cloned();
         strategy.prepare(&write(Part::Whole), &mut old, None);
         if let Some(status) = status {
@@ -51,6 +52,7 @@ pub fn written(
         old
     });
     let mut new = decoded(strategy, object);
+    new.set_meta("uid", Some("u".into()));
     strategy.prepare(&write(part), &mut new, old.as_ref());
     let mut errors = match &old {
         None => meta::validate(&new, row.namespaced, |name, prefix| strategy.name(name, prefix)),
@@ -81,6 +83,7 @@ pub fn check(strategy: &dyn Strategy, part: Part<'_>, recorded: &str) {
                 a.iter().filter(|it| !b.contains(it)).cloned().collect()
             };
             let theirs: Vec<String> = theirs.iter().map(|it| (*it).to_owned()).collect();
+
             wrong.push(format!(
                 "{}\n  only ours: {:#?}\n  only theirs: {:#?}",
                 case["object"],
