@@ -5,8 +5,8 @@
 use coracle_api::{FieldError, Object, Resource, facts};
 use serde_json::Value;
 
-use super::{Part, Strategy, Write, meta};
-use crate::schema::decode;
+use super::{Cell, Part, Strategy, Write, meta};
+use crate::schema::{canonical::canonicalize, decode};
 
 /// The row of a kind.
 fn facts_of(object: &Value) -> &'static Resource {
@@ -61,6 +61,54 @@ pub fn written(
     errors.extend(meta::finalizer_names(&new));
     errors.extend(strategy.validate(&write(part), &new, old.as_ref()));
     (new, old, errors)
+}
+
+/// Compares what becomes of good objects with what was recorded: defaults, what
+/// the server sets, and warnings. `strategies` gives the kinds' strategies.
+pub fn check_made(strategies: impl Fn(&str) -> Box<dyn Strategy>, recorded: &str) {
+    let cases: Vec<Value> = serde_json::from_str(recorded).unwrap();
+    for case in &cases {
+        let sent = &case["object"];
+        let strategy = strategies(sent["kind"].as_str().unwrap());
+        let (mut object, _, errors) = written(&*strategy, Part::Whole, sent, None);
+        assert_eq!(errors, [], "{sent}");
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let api_version = sent["apiVersion"].as_str().unwrap();
+        let write = Write { part: Part::Whole, now, user: "tester", dry_run: true, api_version };
+        let warnings = strategy.warnings(&write, &object, None);
+        let theirs: Vec<&str> =
+            case["warnings"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(warnings, theirs, "{sent}");
+        canonicalize(&mut object, &facts_of(sent).schema);
+        for field in ["spec", "status", "template"] {
+            if case.get(field).is_some() {
+                assert_eq!(object.0.get(field), case.get(field), "{field} of {sent}");
+            }
+        }
+        for field in ["labels", "annotations", "generation"] {
+            assert_eq!(object.meta(field), case["metadata"].get(field), "{field} of {sent}");
+        }
+    }
+}
+
+/// Compares the cells of tables with what was recorded, all but ages.
+pub fn check_tables(recorded: &str) {
+    let cases: Vec<Value> = serde_json::from_str(recorded).unwrap();
+    let rows = super::builtins();
+    let now = "2026-01-01T00:10:00Z".parse().unwrap();
+    for case in &cases {
+        let facts = facts_of(&case["object"]);
+        let row = rows.iter().find(|row| row.facts.gvk == facts.gvk).unwrap();
+        let object = Object::from_value(case["object"].clone()).unwrap();
+        let shown = row.columns.iter().filter(|column| column.name != "Age");
+        let cells: Vec<Value> = shown
+            .map(|column| {
+                let Cell::Of(cell) = &column.cell;
+                serde_json::json!([column.name, cell(&object, now)])
+            })
+            .collect();
+        assert_eq!(Value::Array(cells), case["cells"], "{}", case["object"]);
+    }
 }
 
 /// Compares with what was recorded.

@@ -109,7 +109,7 @@ fn completion_mode(spec: &Place<'_>, errors: &mut Errors) {
     if failed.is_some_and(|it| it > MANY) {
         wrong("maxFailedIndexes", format!("must be less than or equal to {MANY}"));
     }
-    if !completions.is_some_and(|it| it > MANY) || !spec.has("backoffLimitPerIndex") {
+    if completions.is_none_or(|it| it <= MANY) || !spec.has("backoffLimitPerIndex") {
         return;
     }
     if failed.is_none() {

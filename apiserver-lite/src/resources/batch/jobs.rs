@@ -23,12 +23,7 @@ const UID_LABELS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller
 
 impl Strategy for Jobs {
     fn default(&self, object: &mut Object) {
-        let labels = object.get(&["spec", "template", "metadata", "labels"]).cloned();
-        if let Some(labels) = labels.filter(|labels| count(labels) > 0) {
-            if object.meta("labels").map_or(0, count) == 0 {
-                object.set_meta("labels", Some(labels));
-            }
-        }
+        default_labels(object);
         default_spec(object.section_mut("spec"), true);
         workloads::default_template(object, TEMPLATE);
     }
@@ -36,6 +31,8 @@ impl Strategy for Jobs {
     fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
         if old.is_none() {
             generate_selector(new);
+            // Upstream sets defaults again when it reads what it stored.
+            default_labels(new);
         }
         if write.part == Part::Whole && old.is_none_or(|old| old.get(&["spec", "scheduling"]).is_none()) {
             new.section_mut("spec").remove("scheduling");
@@ -110,6 +107,14 @@ pub fn default_spec(spec: &mut Map<String, Value>, whole: bool) {
     let replacement = if spec.contains_key("podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
     unset(spec, "podReplacementPolicy", replacement);
     unset(spec, "manualSelector", false);
+}
+
+// A job without labels has those of its template.
+fn default_labels(job: &mut Object) {
+    let labels = job.get(&["spec", "template", "metadata", "labels"]).filter(|labels| count(labels) > 0);
+    if let Some(labels) = labels.cloned().filter(|_| job.meta("labels").map_or(0, count) == 0) {
+        job.set_meta("labels", Some(labels));
+    }
 }
 
 // A job selects its own pods, by its uid.

@@ -151,8 +151,13 @@ fn remove(value: &mut Value, path: &[&str]) {
             value.as_array_mut().into_iter().flatten().for_each(|item| remove(item, rest));
         }
         [first, rest @ ..] => {
-            if let Some(inner) = value.get_mut(*first) {
-                remove(inner, rest);
+            let Some(fields) = value.as_object_mut() else { return };
+            let Some(inner) = fields.get_mut(*first) else { return };
+            let held = has(inner, rest);
+            remove(inner, rest);
+            // A life cycle with nothing else in it goes as a whole.
+            if held && *first == "lifecycle" && inner.as_object().is_some_and(|it| it.is_empty()) {
+                fields.remove(*first);
             }
         }
     }

@@ -20,6 +20,9 @@ const KEY_TYPES: &[&str] = &["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "EC
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
+/// Validates one kind of source.
+type Source = fn(&Place<'_>, &mut Taken<'_>, &mut Errors);
+
 /// The paths that sources took so far.
 struct Taken<'a> {
     projected: &'a Place<'a>,
@@ -41,7 +44,7 @@ fn sources(projected: &Place<'_>, errors: &mut Errors) {
     let mut taken = Taken { projected, paths: HashSet::new() };
     for source in list.items() {
         let mut found = 0;
-        let kinds: [(&str, fn(&Place<'_>, &mut Taken<'_>, &mut Errors)); 6] = [
+        let kinds: [(&str, Source); 6] = [
             ("secret", keys),
             ("configMap", keys),
             ("downwardAPI", downward),

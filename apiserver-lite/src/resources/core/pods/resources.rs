@@ -289,7 +289,7 @@ fn covers_containers(spec: &Place<'_>, resources: &Place<'_>, errors: &mut Error
 
 fn add(sum: &mut Amounts, more: &Amounts) {
     for (name, quantity) in more {
-        let sum = sum.entry(name.clone()).or_insert_with(Quantity::default);
+        let sum = sum.entry(name.clone()).or_default();
         *sum = if sum.is_zero() { quantity.clone() } else { sum.plus(quantity) };
     }
 }

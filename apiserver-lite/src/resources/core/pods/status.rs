@@ -249,10 +249,9 @@ fn devices(status: &Place<'_>, pod: &Place<'_>, list: &str, containers: &str, er
         for resource in allocated.items() {
             let name = resource.text("name");
             // A container that is not there is let pass, as upstream does.
-            if let Some(container) = by_name.get(own.text("name")) {
-                if let Some(detail) = unasked(name, container, claim) {
-                    errors.push(FieldError::invalid(&resource.path_of("name"), name, detail));
-                }
+            let unasked = by_name.get(own.text("name")).and_then(|container| unasked(name, container, claim));
+            if let Some(detail) = unasked {
+                errors.push(FieldError::invalid(&resource.path_of("name"), name, detail));
             }
             let mut seen = HashSet::new();
             let Some(units) = resource.field("resources") else { continue };

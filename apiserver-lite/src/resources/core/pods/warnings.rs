@@ -144,15 +144,11 @@ fn all(
         }
         let key = format!("{}{}", annotations::APP_ARMOR, container.text("name"));
         let annotation = annotations.and_then(|all| all.get(&key)?.as_str());
-        if let Some(annotation) =
-            annotation.filter(|_| template && context(container, "appArmorProfile").is_none())
-        {
-            if own.is_none() || own != prepare::app_armor_profile(annotation) {
-                let path = path.key(&key);
-                out.push(format!(
-                    "{path}: deprecated since v1.30; use the \"appArmorProfile\" field instead"
-                ));
-            }
+        let unfielded = template && context(container, "appArmorProfile").is_none();
+        let differs = |annotation: &&str| own.is_none() || own != prepare::app_armor_profile(annotation);
+        if annotation.filter(|_| unfielded).filter(differs).is_some() {
+            let path = path.key(&key);
+            out.push(format!("{path}: deprecated since v1.30; use the \"appArmorProfile\" field instead"));
         }
         of_container(container, &mut out);
     });
@@ -197,10 +193,9 @@ fn labels(spec: &Place<'_>, out: &mut Vec<String>) {
     }
     let affinity = spec.field("affinity");
     if let Some(node) = affinity.as_ref().and_then(|it| it.field("nodeAffinity")) {
-        if let Some(required) = node.field("requiredDuringSchedulingIgnoredDuringExecution") {
-            if let Some(terms) = required.field("nodeSelectorTerms") {
-                terms.items().for_each(|term| of_term(&term, false, out));
-            }
+        let required = node.field("requiredDuringSchedulingIgnoredDuringExecution");
+        if let Some(terms) = required.as_ref().and_then(|it| it.field("nodeSelectorTerms")) {
+            terms.items().for_each(|term| of_term(&term, false, out));
         }
         if let Some(preferred) = node.field("preferredDuringSchedulingIgnoredDuringExecution") {
             for term in preferred.items() {
