@@ -5,6 +5,8 @@
 
 pub mod admissionregistration;
 pub mod age;
+#[cfg(test)]
+mod answers;
 pub mod apiextensions;
 pub mod apiregistration;
 pub mod apps;

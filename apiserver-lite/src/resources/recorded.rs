@@ -53,6 +53,7 @@ pub fn written(
     });
     let mut new = decoded(strategy, object);
     new.set_meta("uid", Some("u".into()));
+    strategy.to_storage(&mut new);
     strategy.prepare(&write(part), &mut new, old.as_ref());
     let mut errors = match &old {
         None => meta::validate(&new, row.namespaced, |name, prefix| strategy.name(name, prefix)),

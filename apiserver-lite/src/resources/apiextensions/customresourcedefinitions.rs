@@ -121,6 +121,11 @@ fn spec(spec: &Value) -> Vec<FieldError> {
         errors.push(FieldError::not_supported(&path.child("scope"), scope, SCOPES));
     }
     errors.extend(versions(spec, &path.child("versions")));
+    let first = list(&spec["versions"]).first().map_or("", |version| text(&version["name"]));
+    let faults = format::dns1035_label(first);
+    if !first.is_empty() && !faults.is_empty() {
+        errors.push(FieldError::invalid(&path.child("version"), first, faults.join(",")));
+    }
     let named = path.child("names");
     for name in ["plural", "singular", "kind", "listKind"] {
         if text(&spec["names"][name]).is_empty() {
@@ -128,12 +133,19 @@ fn spec(spec: &Value) -> Vec<FieldError> {
         }
     }
     errors.extend(names(&spec["names"], &named));
+    if let [version] = list(&spec["versions"]) {
+        for (index, column) in list(&version["additionalPrinterColumns"]).iter().enumerate() {
+            errors.extend(printer_column(column, &path.child("additionalPrinterColumns").index(index)));
+        }
+    }
     errors.extend(conversion(&spec["conversion"], &path.child("conversion")));
     errors
 }
 
 fn versions(spec: &Value, path: &FieldPath) -> Vec<FieldError> {
     let versions = list(&spec["versions"]);
+    // Upstream takes what the only version says for all versions.
+    let alone = versions.len() == 1;
     let mut errors = Vec::new();
     for (index, version) in versions.iter().enumerate() {
         if version["schema"]["openAPIV3Schema"].is_null() {
@@ -152,7 +164,9 @@ fn versions(spec: &Value, path: &FieldPath) -> Vec<FieldError> {
             let detail = "can only be set for deprecated versions";
             errors.push(FieldError::invalid(&path.child("deprecationWarning"), warning, detail));
         }
-        for (index, column) in list(&version["additionalPrinterColumns"]).iter().enumerate() {
+        for (index, column) in
+            list(&version["additionalPrinterColumns"]).iter().enumerate().filter(|_| !alone)
+        {
             errors.extend(printer_column(column, &path.child("additionalPrinterColumns").index(index)));
         }
     }

@@ -98,7 +98,7 @@ static SPEC: &[Check] = &[
         let (least, most) = (spec.number("minReplicas"), spec.number("maxReplicas").unwrap_or(0));
         let path = spec.path_of("maxReplicas");
         if most == 0 {
-            errors.push(FieldError::required(&path, "must be set and greater than 0"));
+            errors.push(FieldError::required(&path, ""));
         } else if most < 0 {
             errors.push(FieldError::invalid(&path, most, "must be greater than or equal to 1"));
         }

@@ -5,7 +5,7 @@ use coracle_api::{FieldError, Object, format};
 use crate::resources::{
     Column, Strategy, Write,
     columns::{AGE, NAME, show},
-    rules::{self, Check, NOT_NEGATIVE, POSITIVE, Rule},
+    rules::{self, Check, NOT_NEGATIVE, Rule},
     tree::{field, set},
 };
 
@@ -40,7 +40,7 @@ impl Strategy for Leases {
 }
 
 static SPEC: &[Check] = &[
-    Check::Field("leaseDurationSeconds", &[Rule::AtLeast(1, POSITIVE)]),
+    Check::Field("leaseDurationSeconds", &[Rule::AtLeast(1, "must be greater than 0")]),
     Check::Field("leaseTransitions", &[Rule::AtLeast(0, NOT_NEGATIVE)]),
     Check::With(|spec, errors| {
         // Upstream repeats the field's name in the path.

@@ -145,7 +145,9 @@ fn json_fault(content: &[u8]) -> Option<String> {
             let line = content.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1));
             let byte = line.and_then(|line| line.get(error.column().saturating_sub(1))).copied();
             let shown = byte.map_or_else(String::new, |byte| char::from(byte).to_string());
-            return Some(format!("invalid character '{shown}' looking for beginning of value"));
+            let wanted =
+                if error.to_string().starts_with("key must be") { "object key string" } else { "value" };
+            return Some(format!("invalid character '{shown}' looking for beginning of {wanted}"));
         }
     };
     Some(format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"))

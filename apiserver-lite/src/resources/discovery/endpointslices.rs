@@ -183,7 +183,7 @@ fn address_list(endpoint: &Place<'_>, kind: &str, errors: &mut Errors) {
     let path = endpoint.path_of("addresses");
     let all = endpoint.list("addresses");
     if all.is_empty() {
-        errors.push(FieldError::required(&path, "must contain at least 1 address"));
+        errors.push(FieldError::required(&path, ""));
     } else if all.len() > MOST {
         errors.push(FieldError::too_many(&path, all.len(), MOST));
     }

@@ -154,18 +154,8 @@ fn subject(subject: &Value, path: &FieldPath) -> Vec<FieldError> {
 }
 
 fn verbs(rule: &Value, path: &FieldPath) -> Vec<FieldError> {
-    const VERBS: &[&str] = &[
-        "connect",
-        "create",
-        "delete",
-        "deletecollection",
-        "get",
-        "list",
-        "patch",
-        "proxy",
-        "update",
-        "watch",
-    ];
+    const VERBS: &[&str] =
+        &["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
     let path = path.child("verbs");
     let verbs = texts(&rule["verbs"]);
     if verbs.is_empty() {

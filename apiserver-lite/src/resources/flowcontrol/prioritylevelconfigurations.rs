@@ -7,7 +7,7 @@ use super::flowschemas::condition_types;
 use crate::resources::{
     Column, Part, Strategy, Write,
     columns::{AGE, NAME, show},
-    tree::{field, number, object_mut, section, set, text},
+    tree::{field, number, object_mut, or_default, section, set, text},
 };
 
 /// The behaviour of priority level configurations.
@@ -21,7 +21,8 @@ impl Strategy for PriorityLevelConfigurations {
             exempt.entry("lendablePercent").or_insert_with(|| 0.into());
         }
         let Some(limited) = object_mut(spec, "limited") else { return };
-        limited.entry("nominalConcurrencyShares").or_insert_with(|| 30.into());
+        // Go writes an unset one as `null`.
+        or_default(limited, "nominalConcurrencyShares", 30);
         limited.entry("lendablePercent").or_insert_with(|| 0.into());
         let response = object_mut(limited, "limitResponse");
         if let Some(queuing) = response.and_then(|response| object_mut(response, "queuing")) {
@@ -80,8 +81,7 @@ fn spec(name: &str, spec: &Value) -> Vec<FieldError> {
                     .push(FieldError::forbidden(&path.child("exempt"), "must be nil if the type is Limited"));
             }
             if limited.is_null() {
-                let detail = "must not be empty when type is Limited";
-                errors.push(FieldError::required(&path.child("limited"), detail));
+                errors.push(FieldError::required(&path.child("limited"), ""));
             } else {
                 errors.extend(limit(limited, &path.child("limited")));
             }
@@ -126,8 +126,7 @@ fn limit(level: &Value, path: &FieldPath) -> Vec<FieldError> {
         }
         "Reject" => {}
         "Queue" if queuing.is_null() => {
-            let detail = "must not be empty if limited.limitResponse.type is Limited";
-            errors.push(FieldError::required(&at.child("queuing"), detail));
+            errors.push(FieldError::required(&at.child("queuing"), ""));
         }
         "Queue" => errors.extend(queues(queuing, &at.child("queuing"))),
         "" => errors.push(FieldError::required(&at.child("type"), "")),

@@ -67,7 +67,7 @@ static SPEC: &[Check] = &[
     Check::With(|spec, errors| {
         if spec.list("rules").is_empty() && !spec.has("defaultBackend") {
             let detail = "either `defaultBackend` or `rules` must be specified";
-            errors.push(FieldError::invalid(&spec.path(), Value::Array(Vec::new()), detail));
+            errors.push(FieldError::invalid(&spec.path(), Value::Null, detail));
         }
     }),
     Check::Within("defaultBackend", &[Check::With(backend)]),

@@ -70,7 +70,7 @@ fn rule(rule: &Place<'_>, namespaced: bool, errors: &mut Errors) {
             errors.push(FieldError::required(&rule.path_of(name), detail));
         }
     };
-    required("verbs", "verbs must contain at least one value");
+    required("verbs", "");
     let urls = rule.list("nonResourceURLs");
     if urls.is_empty() {
         required("apiGroups", "resource rules must supply at least one api group");
