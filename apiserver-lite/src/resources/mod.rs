@@ -288,6 +288,7 @@ pub trait Strategy: Send + Sync + 'static {
     fn to_storage(&self, _object: &mut Object) {}
 
     /// Brings an object of the stored version into the form of `api_version`.
+    #[allow(clippy::wrong_self_convention, reason = "the strategy converts, it is not made")]
     fn from_storage(&self, _object: &mut Object, _api_version: &str) {}
 
     /// Whether objects of the kind are deleted with grace (pods).

@@ -30,10 +30,10 @@ pub fn metric(metric: &Place<'_>, errors: &mut Errors) {
     }
     let present: Vec<&(&str, &str, &[Check])> =
         SOURCES.iter().filter(|(name, ..)| metric.has(name)).collect();
-    if let Some((name, _, checks)) = present.first() {
-        if let Some(source) = metric.field(name) {
-            rules::check(checks, &source, errors);
-        }
+    if let Some((name, _, checks)) = present.first()
+        && let Some(source) = metric.field(name)
+    {
+        rules::check(checks, &source, errors);
     }
     let expected = SOURCES.iter().find(|(_, it, _)| *it == kind).map(|(name, ..)| *name);
     match expected {

@@ -68,8 +68,8 @@ impl Strategy for PodCertificateRequests {
 }
 
 fn state(request: &Object) -> &str {
-    let conditions = list(field(request, &["status", "conditions"])).iter().map(|it| text(&it["type"]));
-    conditions.filter(|kind| ["Issued", "Denied", "Failed"].contains(kind)).last().unwrap_or("Pending")
+    let mut conditions = list(field(request, &["status", "conditions"])).iter().map(|it| text(&it["type"]));
+    conditions.rfind(|kind| ["Issued", "Denied", "Failed"].contains(kind)).unwrap_or("Pending")
 }
 
 /// The columns.

@@ -29,11 +29,11 @@ impl Strategy for Endpoints {
     fn validate(&self, _write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
-        if let Some(time) = new.annotation(TRIGGER) {
-            if time.parse::<jiff::Timestamp>().is_err() {
-                let path = FieldPath::new("annotations").key(TRIGGER);
-                errors.push(FieldError::invalid(&path, time, "must be a valid RFC3339 timestamp"));
-            }
+        if let Some(time) = new.annotation(TRIGGER)
+            && time.parse::<jiff::Timestamp>().is_err()
+        {
+            let path = FieldPath::new("annotations").key(TRIGGER);
+            errors.push(FieldError::invalid(&path, time, "must be a valid RFC3339 timestamp"));
         }
         // What older versions let through may stay as it is.
         if old.is_none_or(|old| section(old, "subsets") != section(new, "subsets")) {

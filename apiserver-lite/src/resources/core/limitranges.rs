@@ -129,11 +129,11 @@ fn order_faults(kind: &str, limit: &Value, name: &str, path: &FieldPath) -> Vec<
                      at: &str,
                      shown: &Option<Quantity>,
                      say: [&str; 2]| {
-        if let (Some(low), Some(high), Some(shown)) = (low, high, shown) {
-            if low > high {
-                let detail = format!("{} {low} is greater than {} {high}", say[0], say[1]);
-                errors.push(FieldError::invalid(&path.child(at).key(name), shown.to_string(), detail));
-            }
+        if let (Some(low), Some(high), Some(shown)) = (low, high, shown)
+            && low > high
+        {
+            let detail = format!("{} {low} is greater than {} {high}", say[0], say[1]);
+            errors.push(FieldError::invalid(&path.child(at).key(name), shown.to_string(), detail));
         }
     };
     above(&min, &max, "min", &min, ["min value", "max value"]);
@@ -160,13 +160,13 @@ fn order_faults(kind: &str, limit: &Value, name: &str, path: &FieldPath) -> Vec<
             }
         }
     }
-    if let (Some(default), Some(request), false) = (&default, &request, quantities::overcommits(name)) {
-        if default != request {
-            let path = path.child("defaultRequest").key(name);
-            let detail =
-                format!("default value {default} must equal to defaultRequest value {request} in {name}");
-            errors.push(FieldError::invalid(&path, request.to_string(), detail));
-        }
+    if let (Some(default), Some(request), false) = (&default, &request, quantities::overcommits(name))
+        && default != request
+    {
+        let path = path.child("defaultRequest").key(name);
+        let detail =
+            format!("default value {default} must equal to defaultRequest value {request} in {name}");
+        errors.push(FieldError::invalid(&path, request.to_string(), detail));
     }
     errors
 }

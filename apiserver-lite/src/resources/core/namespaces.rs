@@ -135,10 +135,10 @@ fn add_finalizer(object: &mut Object) {
     if !finalizers.is_array() {
         *finalizers = json!([]);
     }
-    if let Value::Array(list) = finalizers {
-        if !list.iter().any(|it| it == FINALIZER) {
-            list.push(FINALIZER.into());
-        }
+    if let Value::Array(list) = finalizers
+        && !list.iter().any(|it| it == FINALIZER)
+    {
+        list.push(FINALIZER.into());
     }
 }
 

@@ -42,7 +42,7 @@ impl Strategy for PersistentVolumeClaims {
         let before = old.map(|old| section(old, "spec"));
         let named = |part: &str| before.is_some_and(|spec| set(&spec[part]));
         let across = spec.get("dataSourceRef").is_some_and(|it| !text(&it["namespace"]).is_empty());
-        if across && !before.is_some_and(|spec| !text(&spec["dataSourceRef"]["namespace"]).is_empty()) {
+        if across && before.is_none_or(|spec| text(&spec["dataSourceRef"]["namespace"]).is_empty()) {
             spec.remove("dataSourceRef");
         }
         if !named("dataSource") && !named("dataSourceRef") && !spec.contains_key("dataSourceRef") {

@@ -47,7 +47,7 @@ impl Strategy for PersistentVolumes {
                         time => status.insert("lastPhaseTransitionTime".to_owned(), time.clone()),
                     };
                 } else if before["phase"] != after["phase"] && same {
-                    status.insert("lastPhaseTransitionTime".to_owned(), now.into());
+                    status.insert("lastPhaseTransitionTime".to_owned(), now);
                 }
             }
             (_, Some(old)) => restore(new, old, "status"),
@@ -195,10 +195,11 @@ fn update(new: &Object, old: &Object) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (before, mut after) = (volume_sources::of(old), volume_sources::of(new));
     // The secret for growing the volume may be named once.
-    if set(&before["csi"]) && before["csi"]["controllerExpandSecretRef"].is_null() {
-        if let Some(Value::Object(csi)) = after.get_mut("csi") {
-            csi.remove("controllerExpandSecretRef");
-        }
+    if set(&before["csi"])
+        && before["csi"]["controllerExpandSecretRef"].is_null()
+        && let Some(Value::Object(csi)) = after.get_mut("csi")
+    {
+        csi.remove("controllerExpandSecretRef");
     }
     if before != after {
         let detail = format!(

@@ -31,12 +31,12 @@ impl Strategy for Ingresses {
         let mut errors = rules::validate(&[Check::Within("spec", SPEC)], new, None);
         let (class, annotated) =
             (field(new, &["spec", "ingressClassName"]), new.annotation(CLASS_ANNOTATION));
-        if let (None, Some(class), Some(annotated)) = (old, class.as_str(), annotated) {
-            if class != annotated {
-                let path = FieldPath::new("annotations").child(CLASS_ANNOTATION);
-                let detail = "must match `ingressClassName` when both are specified";
-                errors.push(FieldError::invalid(&path, annotated, detail));
-            }
+        if let (None, Some(class), Some(annotated)) = (old, class.as_str(), annotated)
+            && class != annotated
+        {
+            let path = FieldPath::new("annotations").child(CLASS_ANNOTATION);
+            let detail = "must match `ingressClassName` when both are specified";
+            errors.push(FieldError::invalid(&path, annotated, detail));
         }
         errors
     }

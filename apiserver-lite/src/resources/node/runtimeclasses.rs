@@ -20,10 +20,10 @@ impl Strategy for RuntimeClasses {
     fn validate(&self, _write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
         let mut errors = rules::validate(CLASS, new, None);
         errors.extend(overhead(new));
-        if let Some(scheduling) = Place::object(new, None).field("scheduling") {
-            if let Some(labels) = scheduling.field("nodeSelector") {
-                meta::validate_labels(&labels, &mut errors);
-            }
+        if let Some(scheduling) = Place::object(new, None).field("scheduling")
+            && let Some(labels) = scheduling.field("nodeSelector")
+        {
+            meta::validate_labels(&labels, &mut errors);
         }
         let handler = new.get_str(&["handler"]);
         if old.is_some_and(|old| old.get_str(&["handler"]) != handler) {

@@ -53,8 +53,8 @@ fn resource(migration: &Object) -> String {
 
 fn status(migration: &Object) -> &str {
     let conditions = list(field(migration, &["status", "conditions"])).iter();
-    let reached = conditions.filter(|it| text(&it["status"]) == "True").map(|it| text(&it["type"]));
-    reached.filter(|kind| ["Running", "Failed", "Succeeded"].contains(kind)).last().unwrap_or("Unknown")
+    let mut reached = conditions.filter(|it| text(&it["status"]) == "True").map(|it| text(&it["type"]));
+    reached.rfind(|kind| ["Running", "Failed", "Succeeded"].contains(kind)).unwrap_or("Unknown")
 }
 
 /// The columns.

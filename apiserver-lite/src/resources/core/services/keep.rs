@@ -115,9 +115,9 @@ pub fn drop_by_type(new: &mut Object, old: &Object) {
     for field in gone {
         spec.remove(field);
     }
-    if !balanced(&after) {
-        if let Some(Value::Object(status)) = new.0.get_mut("status") {
-            status.insert("loadBalancer".to_owned(), json!({}));
-        }
+    if !balanced(&after)
+        && let Some(Value::Object(status)) = new.0.get_mut("status")
+    {
+        status.insert("loadBalancer".to_owned(), json!({}));
     }
 }

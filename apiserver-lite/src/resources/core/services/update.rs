@@ -72,10 +72,10 @@ fn step(before: &Value, after: &Value, name: &str, unset: &str, second: &str) ->
     if old.len() > now.len() && list(&after["clusterIPs"]).is_empty() {
         errors.push(FieldError::invalid(&path.index(0), shown(false), unset));
     }
-    if let (Some(old), Some(now)) = (old.first(), now.first()) {
-        if old != now {
-            errors.push(FieldError::invalid(&path.index(0), shown(true), "may not change once set"));
-        }
+    if let (Some(old), Some(now)) = (old.first(), now.first())
+        && old != now
+    {
+        errors.push(FieldError::invalid(&path.index(0), shown(true), "may not change once set"));
     }
     if old.len() > now.len() && now.len() == 1 && text(&after["ipFamilyPolicy"]) != "SingleStack" {
         let path = FieldPath::new("spec").child("ipFamilyPolicy");
