@@ -28,16 +28,17 @@ struct Expected {
 }
 
 enum Act {
-    Created { revision: u64, lists: u64 },
+    Created { revision: u64, lists_begun: u64 },
     Deleted,
 }
 
 impl Expectations {
-    /// `owner` created `object`; `lists` is [`Store::lists`] from before the request.
-    pub fn created<K: Reflected>(&self, owner: &Key, object: &K, lists: u64, now: Timestamp) {
+    /// `owner` created `object`, which `store` will show.
+    pub fn created<K: Reflected>(&self, owner: &Key, object: &K, store: &Store<K>, now: Timestamp) {
+        let lists_begun = store.lists_begun();
         let meta = object.meta();
         let revision = meta.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0);
-        self.push(owner, object, Act::Created { revision, lists }, now);
+        self.push(owner, object, Act::Created { revision, lists_begun }, now);
     }
 
     /// `owner` deleted `object`.
@@ -73,7 +74,9 @@ impl Expected {
     fn seen<K: Reflected>(&self, store: &Store<K>) -> bool {
         let current = store.get(&self.key).filter(|object| object.meta().uid.as_deref() == Some(&self.uid));
         match self.act {
-            Act::Created { revision, lists } => current.is_some() || store.has_seen(revision, lists),
+            Act::Created { revision, lists_begun } => {
+                current.is_some() || store.has_seen(revision, lists_begun)
+            }
             Act::Deleted => current.is_none_or(|object| object.meta().deletion_timestamp.is_some()),
         }
     }
@@ -110,12 +113,12 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         assert!(expectations.satisfied(&owner, &store, now));
 
-        expectations.created(&owner, &pod("one", 5), 0, now);
+        expectations.created(&owner, &pod("one", 5), &store, now);
         assert!(!expectations.satisfied(&owner, &store, now));
         store.apply(Arc::new(pod("one", 5)));
         assert!(expectations.satisfied(&owner, &store, now), "seen itself");
 
-        expectations.created(&owner, &pod("two", 6), 0, now);
+        expectations.created(&owner, &pod("two", 6), &store, now);
         store.apply(Arc::new(pod("other", 9)));
         assert!(expectations.satisfied(&owner, &store, now), "the store is past it: created and gone");
 
@@ -131,7 +134,7 @@ mod tests {
     fn a_lost_write_does_not_hold_back_for_ever() {
         let (owner, store, expectations) =
             (Key::namespaced("a", "rs"), Store::<Pod>::default(), Expectations::default());
-        expectations.created(&owner, &pod("one", 5), 0, Timestamp::UNIX_EPOCH);
+        expectations.created(&owner, &pod("one", 5), &store, Timestamp::UNIX_EPOCH);
         let later = |seconds| Timestamp::from_second(seconds).unwrap();
         assert!(!expectations.satisfied(&owner, &store, later(299)));
         assert!(expectations.satisfied(&owner, &store, later(300)));

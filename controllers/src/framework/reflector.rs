@@ -93,7 +93,10 @@ impl<K: Reflected> Reflector<K> {
 
     fn take(&self, event: Event<K>, listed: &mut Vec<Arc<K>>) {
         match event {
-            Event::Init => listed.clear(),
+            Event::Init => {
+                self.store.begin_list();
+                listed.clear();
+            }
             Event::InitApply(object) => listed.push(Arc::new(lean(object))),
             Event::InitDone => {
                 let handlers = self.handlers.lock();

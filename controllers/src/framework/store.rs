@@ -34,8 +34,10 @@ struct Index<K> {
     orphans: BTreeSet<Key>,
     /// The highest revision seen on an object.
     revision: u64,
-    /// How many full lists have been taken over.
-    lists: u64,
+    /// How many full lists have begun.
+    lists_begun: u64,
+    /// The number of the last one that was taken over.
+    list_done: u64,
 }
 
 /// An object before and after.
@@ -48,7 +50,8 @@ impl<K: Reflected> Default for Store<K> {
             controlled: HashMap::new(),
             orphans: BTreeSet::new(),
             revision: 0,
-            lists: 0,
+            lists_begun: 0,
+            list_done: 0,
         };
         Self { index: RwLock::new(index), synced: watch::Sender::new(false) }
     }
@@ -104,16 +107,22 @@ impl<K: Reflected> Store<K> {
         self.len() == 0
     }
 
-    /// True when a write at `revision`, made when [`Store::lists`] was
-    /// `lists`, is certainly part of what this store shows.
-    pub fn has_seen(&self, revision: u64, lists: u64) -> bool {
+    /// True when a write at `revision` is certainly part of what this store
+    /// shows. `lists_begun` is [`Store::lists_begun`] from after the write: a
+    /// list that had begun before may be without it.
+    pub fn has_seen(&self, revision: u64, lists_begun: u64) -> bool {
         let index = self.index.read();
-        index.revision >= revision || index.lists > lists
+        index.revision >= revision || index.list_done > lists_begun
     }
 
-    /// How many full lists have been taken over.
-    pub fn lists(&self) -> u64 {
-        self.index.read().lists
+    /// How many full lists have begun.
+    pub fn lists_begun(&self) -> u64 {
+        self.index.read().lists_begun
+    }
+
+    /// A full list begins.
+    pub(crate) fn begin_list(&self) {
+        self.index.write().lists_begun += 1;
     }
 
     /// Tells when the first full list is here.
@@ -151,7 +160,7 @@ impl<K: Reflected> Store<K> {
         for key in gone {
             changes.push((index.remove(&key), None));
         }
-        index.lists += 1;
+        index.list_done = index.lists_begun;
         drop(index);
         self.synced.send_replace(true);
         changes
@@ -245,6 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn only_a_list_that_began_after_a_write_shows_it() {
+        let store = Store::<Pod>::default();
+        store.begin_list();
+        let written_at = store.lists_begun();
+        store.replace(vec![pod("a", "old", 1, None)]);
+        assert!(!store.has_seen(100, written_at), "that list may be older than the write");
+        store.begin_list();
+        assert!(!store.has_seen(100, written_at));
+        store.replace(vec![pod("a", "old", 1, None)]);
+        assert!(store.has_seen(100, written_at));
+    }
+
+    #[test]
     fn a_new_list_tells_only_what_differs() {
         let store = Store::default();
         store.replace(vec![
@@ -267,6 +289,5 @@ mod tests {
         told.sort();
         let some = |s: &str| Some(s.to_owned());
         assert_eq!(told, [(None, some("new")), (some("changed"), some("changed")), (some("gone"), None)]);
-        assert!(store.has_seen(100, 1), "whatever was written before the second list is in it");
     }
 }

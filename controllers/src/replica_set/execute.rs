@@ -74,11 +74,10 @@ impl ReplicaSets {
     }
 
     async fn create_one(&self, key: &Key, set: &ReplicaSet, pod: &Pod) -> Result<(), Error> {
-        let lists = self.pods.lists();
         let api = Api::<Pod>::namespaced(self.client.clone(), &key.namespace);
         match api.create(&PostParams::default(), pod).await.map_err(Error::from) {
             Ok(created) => {
-                self.expectations.created(key, &created, lists, self.clock.now());
+                self.expectations.created(key, &created, &self.pods, self.clock.now());
                 let name = created.metadata.name.unwrap_or_default();
                 self.events.event(set, Severity::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
                 Ok(())

@@ -21,6 +21,10 @@ use serde_json::{Value, json};
 use super::{Fleet, machine};
 
 const WORKERS: usize = 32;
+/// No beat comes more often than this.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// Longest wait after a beat that failed.
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
 const NAMESPACE: &str = "kube-node-lease";
 const LEASE_SECONDS: i32 = 40;
 
@@ -70,14 +74,23 @@ struct Known {
 impl Reconcile<Beat> for Beats {
     async fn reconcile(&self, beat: &Beat) -> Result<Next, Error> {
         match *beat {
-            Beat::Register(number) => self.register(number).await,
-            Beat::Lease(number) => self.renew(number).await,
-            Beat::Status(number) => self.report(number).await,
+            Beat::Register(number) => self.kept_up(self.register(number).await),
+            Beat::Lease(number) => self.kept_up(self.renew(number).await),
+            Beat::Status(number) => self.kept_up(self.report(number).await),
         }
     }
 }
 
 impl Beats {
+    /// A beat that failed comes again at the usual pace: after an outage, a
+    /// growing back-off would leave the node for dead.
+    fn kept_up(&self, beat: Result<Next, Error>) -> Result<Next, Error> {
+        beat.or_else(|error| {
+            tracing::debug!(%error, "heartbeat failed");
+            Ok(Next::After(self.fleet.config.renew_every.clamp(SHORTEST, LONGEST_RETRY)))
+        })
+    }
+
     fn name(&self, number: usize) -> &str {
         self.fleet.names.get(number).map(String::as_str).unwrap_or_default()
     }
@@ -156,7 +169,7 @@ impl Beats {
             Err(error) if error.is_conflict() || error.is_not_found() => {}
             Err(error) => return Err(error),
         }
-        Ok(Next::After(self.fleet.config.renew_every.max(Duration::from_millis(100))))
+        Ok(Next::After(self.fleet.config.renew_every.max(SHORTEST)))
     }
 }
 
