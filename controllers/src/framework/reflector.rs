@@ -15,7 +15,7 @@ use super::{Key, Reflected, Store, controller_of};
 
 /// First wait after a failed list or watch, doubled up to [`RETRY_LONGEST`].
 const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_LONGEST: Duration = Duration::from_secs(10);
+const RETRY_LONGEST: Duration = Duration::from_secs(3);
 /// Objects per page of a list.
 const PAGE: u32 = 500;
 
@@ -145,7 +145,10 @@ pub(crate) async fn follow<K: Reflected>(
     while let Some(event) = until(&shutdown, events.next()).await.flatten() {
         match event {
             Ok(event) => {
-                wait = RETRY_FIRST;
+                // The beginning of a list is not yet an answer.
+                if !matches!(event, Event::Init) {
+                    wait = RETRY_FIRST;
+                }
                 take(event);
             }
             Err(error) => {
