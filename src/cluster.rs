@@ -108,8 +108,9 @@ impl Cluster {
     /// # Errors
     /// Nothing runs then.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let controllers = coracle_controllers::Config::with_controllers(&options.controllers)
+        let mut controllers = coracle_controllers::Config::with_controllers(&options.controllers)
             .map_err(|error| StartError::Controllers(error.to_string()))?;
+        controllers.root_ca = options.listen.as_ref().map(|(_, pki)| pki.authority.certificate.clone());
         let rows = Rows::new(resources::builtins());
         let hub = Arc::new(Hub::new(options.config.history));
         for row in rows.all().iter().filter(|row| !row.facts.storage.is_empty()) {
@@ -163,7 +164,13 @@ impl Cluster {
                 tasks.spawn(coracle_scheduler::run(client, config, shutdown));
             });
         }
-        let _ = nodes;
+        if nodes > 0 {
+            let client = self.client_as("system:node");
+            let config = coracle_node::simulated::Config { count: nodes, ..Default::default() };
+            self.start_part(|tasks, shutdown| {
+                tasks.spawn(coracle_node::simulated::run(client, config, shutdown));
+            });
+        }
     }
 
     /// A client of the cluster as its administrator, with no socket between.

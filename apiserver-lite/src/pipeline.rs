@@ -49,7 +49,10 @@ where
         return handlers::answer::error(&ApiError::Unauthorized, &head.headers);
     };
     if let Err(error) = authz::allow(&user, &info) {
-        return handlers::answer::error(&error, &head.headers);
+        let mut response = handlers::answer::error(&error, &head.headers);
+        let nosniff = HeaderValue::from_static("nosniff");
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+        return response;
     }
     if !info.is_resource {
         if let Some(response) = health::answer(server, &info) {

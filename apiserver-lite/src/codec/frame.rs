@@ -3,6 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use coracle_api::{Object, Resource};
 
+use super::json::inner;
 use crate::schema::canonical::canonicalize;
 
 /// Appends the frame of an event about an object with these JSON bytes.
@@ -11,7 +12,7 @@ pub fn json(out: &mut BytesMut, kind: &str, object: &[u8]) {
     out.put_slice(b"{\"type\":\"");
     out.put_slice(kind.as_bytes());
     out.put_slice(b"\",\"object\":");
-    out.put_slice(object);
+    out.put_slice(inner(object));
     out.put_slice(b"}\n");
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A stored object begins with its apiVersion and kind, so that an item of a
 //! list, which has neither, is a cut of the same bytes; its resourceVersion is
-//! a hole that the store fills.
+//! a hole that the store fills. It ends its line, as upstream's answers do.
 
 use bytes::Bytes;
 use coracle_api::Object;
@@ -59,7 +59,7 @@ pub fn encode(object: &Object) -> Stored {
         out.push(b':');
         write(&mut out, value);
     }
-    out.push(b'}');
+    out.extend_from_slice(b"}\n");
     Stored { bytes: Bytes::from(out), hole }
 }
 
@@ -67,7 +67,21 @@ pub fn encode(object: &Object) -> Stored {
 pub fn plain(object: &Object) -> Bytes {
     let mut out = Vec::with_capacity(1024);
     write(&mut out, &object.0);
+    out.push(b'\n');
     Bytes::from(out)
+}
+
+/// JSON in a line of its own, as Go's encoder writes it.
+pub fn line(value: &(impl serde::Serialize + ?Sized)) -> Bytes {
+    let mut out = Vec::with_capacity(256);
+    write(&mut out, value);
+    out.push(b'\n');
+    Bytes::from(out)
+}
+
+/// An object's bytes without the end of their line, to stand in something.
+pub fn inner(bytes: &[u8]) -> &[u8] {
+    bytes.strip_suffix(b"\n").unwrap_or(bytes)
 }
 
 /// The same JSON with a line for each value, as people read it.
@@ -170,6 +184,6 @@ mod tests {
         let text = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","resourceVersion":"3","uid":"u"},"data":{"k":"v"}}"#;
         let object = parse_stored(text.as_bytes());
         let record = Record::new(Arc::from("k"), Revision(1), Revision(42), &encode(&object));
-        assert_eq!(record.bytes, text.replace("\"3\"", "\"42\""));
+        assert_eq!(record.bytes, format!("{}\n", text.replace("\"3\"", "\"42\"")));
     }
 }

@@ -2,6 +2,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::json::inner;
+
 /// The metadata of a list.
 pub struct ListMeta<'a> {
     /// The kind of the list.
@@ -39,9 +41,9 @@ pub fn json<'a>(meta: &ListMeta<'_>, items: impl Iterator<Item = &'a Bytes>, hea
             out.put_u8(b',');
         }
         out.put_u8(b'{');
-        out.put_slice(item.get(1 + head..).unwrap_or_default());
+        out.put_slice(inner(item).get(1 + head..).unwrap_or_default());
     }
-    out.put_slice(b"]}");
+    out.put_slice(b"]}\n");
     chunks.push(out.freeze());
     chunks
 }
@@ -80,7 +82,8 @@ mod tests {
         let text = String::from_utf8(chunks.concat()).unwrap();
         assert_eq!(
             text,
-            r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"a"}},{"metadata":{"name":"a"}}]}"#
+            r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"a"}},{"metadata":{"name":"a"}}]}
+"#
         );
     }
 }

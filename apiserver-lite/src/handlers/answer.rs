@@ -40,7 +40,7 @@ pub fn json(status: StatusCode, body: Bytes) -> Response<Body> {
 /// A Status in JSON.
 pub fn status(status: &Status) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json(code, Bytes::from(serde_json::to_vec(status).unwrap_or_default()));
+    let mut response = json(code, codec::json::line(status));
     if let Some(seconds) =
         status.details.as_ref().map(|details| details.retry_after_seconds).filter(|it| *it > 0)
     {
@@ -53,14 +53,16 @@ pub fn status(status: &Status) -> Response<Body> {
 pub fn error(error: &ApiError, headers: &HeaderMap) -> Response<Body> {
     let mut response = status(&error.status());
     let output = negotiation::output(headers, &Query::default(), Forms::Whole).unwrap_or(Output::JSON);
-    if output.format == Format::Yaml || output.pretty {
-        let value = serde_json::to_value(error.status()).unwrap_or_default();
-        let code = response.status();
-        let retry = response.headers().get(header::RETRY_AFTER).cloned();
-        response = value_in(&output, code, &value);
-        if let Some(retry) = retry {
-            response.headers_mut().insert(header::RETRY_AFTER, retry);
+    match output.format {
+        Format::Yaml => {
+            let value = serde_json::to_value(error.status()).unwrap_or_default();
+            *response.body_mut() = Bytes::from(yaml::write(&value)).into();
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
         }
+        Format::Json if output.pretty => {
+            *response.body_mut() = codec::json::indent(&codec::json::line(&error.status())).into();
+        }
+        Format::Json => {}
     }
     response
 }
@@ -71,7 +73,7 @@ pub fn value_in(output: &Output, status: StatusCode, value: &Value) -> Response<
         Format::Json if output.pretty => {
             json(status, Bytes::from(serde_json::to_vec_pretty(value).unwrap_or_default()))
         }
-        Format::Json => json(status, Bytes::from(serde_json::to_vec(value).unwrap_or_default())),
+        Format::Json => json(status, codec::json::line(value)),
         Format::Yaml => {
             let mut response = json(status, Bytes::from(yaml::write(value)));
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));

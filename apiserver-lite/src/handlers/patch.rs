@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use coracle_api::Object;
 use http::{Response, header};
 
 use super::{Call, body, create, update};
 use crate::{
     body::Body,
-    codec::negotiation::{self, Forms},
+    codec::{
+        negotiation::{self, Forms},
+        yaml,
+    },
     error::ApiError,
     registry::{
-        change::{Change, Form, Patch},
-        options::{WriteOptions, Writing},
+        change::{Apply, Change, Form, Patch},
+        options::{FieldValidation, WriteOptions, Writing},
     },
     resources::Row,
 };
@@ -30,36 +34,57 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
-    let (patch, options) = read(call, sent).await?;
+    let (change, options) = read(call, sent).await?;
     let manager = call.manager(&options);
     let mut author = call.author(&options, &manager);
-    let written = call
-        .registry()
-        .update(&call.target(row), update::part(call), &Change::Patch(Arc::new(patch)), &mut author)
-        .await?;
+    let written = call.registry().update(&call.target(row), update::part(call), &change, &mut author).await?;
     create::respond(call, row, &written, &author.warnings)
 }
 
-/// The patch and the options of a request.
-pub(super) async fn read<B>(call: &Call<'_>, sent: B) -> Result<(Patch, WriteOptions), ApiError>
+/// The change and the options of a request.
+pub(super) async fn read<B>(call: &Call<'_>, sent: B) -> Result<(Change, WriteOptions), ApiError>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
-    let form = form(call)?;
+    let kind = kind(call)?;
     negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
     let body = body::read(call, sent).await?;
-    let options = call.options(Writing::Patch { apply: false })?;
-    Ok((Patch { form, body, validation: options.validation }, options))
+    let options = call.options(Writing::Patch { apply: kind == Kind::Apply })?;
+    let change = match kind {
+        Kind::Patch(form) => Change::Patch(Arc::new(Patch { form, body, validation: options.validation })),
+        Kind::Apply => Change::Apply(Arc::new(configuration(&body, &options)?)),
+    };
+    Ok((change, options))
 }
 
-fn form(call: &Call<'_>) -> Result<Form, ApiError> {
+// A configuration to apply. It is YAML, as JSON is.
+fn configuration(body: &[u8], options: &WriteOptions) -> Result<Apply, ApiError> {
+    let undecodable = |error: String| ApiError::BadRequest(format!("error decoding patch: {error}"));
+    let document = yaml::document(body).map_err(undecodable)?;
+    if let (FieldValidation::Strict, Some(duplicates)) = (options.validation, document.duplicates) {
+        return Err(ApiError::BadRequest(format!("error strict decoding patch: {duplicates}")));
+    }
+    let Some(config) = Object::from_value(document.value) else {
+        return Err(undecodable("the configuration is not an object".to_owned()));
+    };
+    Ok(Apply { config, force: options.force, validation: options.validation })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Patch(Form),
+    Apply,
+}
+
+fn kind(call: &Call<'_>) -> Result<Kind, ApiError> {
     let given =
         call.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match given.split(';').next().unwrap_or_default().trim() {
-        "application/json-patch+json" => Ok(Form::Json),
-        "application/merge-patch+json" => Ok(Form::Merge),
-        "application/strategic-merge-patch+json" => Ok(Form::Strategic),
+        "application/json-patch+json" => Ok(Kind::Patch(Form::Json)),
+        "application/merge-patch+json" => Ok(Kind::Patch(Form::Merge)),
+        "application/strategic-merge-patch+json" => Ok(Kind::Patch(Form::Strategic)),
+        "application/apply-patch+yaml" => Ok(Kind::Apply),
         _ => Err(ApiError::UnsupportedMediaType(MEDIA_TYPES.iter().map(|&it| it.to_owned()).collect())),
     }
 }

@@ -46,10 +46,10 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
-    let (patch, options) = patch::read(call, sent).await?;
+    let (change, options) = patch::read(call, sent).await?;
     let manager = call.manager(&options);
     let author = call.author(&options, &manager);
-    write(call, row, Change::Patch(Arc::new(patch)), author).await
+    write(call, row, change, author).await
 }
 
 async fn write(

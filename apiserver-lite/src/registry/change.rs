@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{binding::Binding, options::FieldValidation, scale};
 use crate::{
+    apply::{self, Writer},
     error::{ApiError, Subject},
     patch::{self, PatchError},
     schema::decode,
@@ -19,10 +20,42 @@ pub enum Change {
     Replace(Object),
     /// A patch is laid on it.
     Patch(Arc<Patch>),
+    /// A configuration is applied.
+    Apply(Arc<Apply>),
     /// Its scale is changed: the change is one to the `Scale` of the object.
     Scale(Box<Change>),
     /// A pod is given to a node.
     Bind(Arc<Binding>),
+}
+
+/// A configuration to apply.
+pub struct Apply {
+    /// The fields that the client wants.
+    pub config: Object,
+    /// Whether it takes fields from other managers.
+    pub force: bool,
+    /// How fields that the schema does not have are met.
+    pub validation: FieldValidation,
+}
+
+impl Apply {
+    /// The object that the configuration makes of `current`, or of nothing,
+    /// with its managedFields.
+    ///
+    /// # Errors
+    /// 400, 409
+    pub fn onto(
+        &self,
+        facts: &Resource,
+        current: Option<&Object>,
+        writer: &Writer<'_>,
+    ) -> Result<Changed, ApiError> {
+        let applied = apply::applied(facts, current, &self.config, writer, self.force)?;
+        let decoded = decode::value(&applied.into_value(), &facts.gvk, &facts.schema)
+            .map_err(|error| ApiError::BadRequest(error.to_string()))?;
+        let warnings = if self.validation == FieldValidation::Warn { decoded.strict } else { Vec::new() };
+        Ok(Changed { object: decoded.object, warnings })
+    }
 }
 
 /// A patch in one of the three forms.
@@ -59,11 +92,12 @@ impl Change {
     ///
     /// # Errors
     /// 400, 413, 422: a patch that is malformed or does not fit.
-    pub fn onto(&self, facts: &Resource, current: &Object) -> Result<Changed, ApiError> {
+    pub fn onto(&self, facts: &Resource, current: &Object, writer: &Writer<'_>) -> Result<Changed, ApiError> {
         match self {
             Self::Replace(object) => Ok(Changed { object: object.clone(), warnings: Vec::new() }),
             Self::Patch(patch) => patch.onto(facts, current),
-            Self::Scale(change) => scale::change(change, facts, current),
+            Self::Apply(apply) => apply.onto(facts, Some(current), writer),
+            Self::Scale(change) => scale::change(change, facts, current, writer),
             Self::Bind(binding) => binding.onto(current),
         }
     }

@@ -4,7 +4,10 @@ use coracle_api::{FieldError, LabelSelector, Object, Resource, field::FieldPath}
 use serde_json::{Value, json};
 
 use super::change::{Change, Changed};
-use crate::error::{ApiError, Subject};
+use crate::{
+    apply::Writer,
+    error::{ApiError, Subject},
+};
 
 /// The `autoscaling/v1 Scale` of an object.
 ///
@@ -48,7 +51,12 @@ fn selector(object: &Object) -> Result<String, ApiError> {
 ///
 /// # Errors
 /// As the change; 422 for a number of replicas that cannot be.
-pub fn change(change: &Change, facts: &Resource, current: &Object) -> Result<Changed, ApiError> {
+pub fn change(
+    change: &Change,
+    facts: &Resource,
+    current: &Object,
+    writer: &Writer<'_>,
+) -> Result<Changed, ApiError> {
     let scale = facts.subresource("scale").and_then(|it| it.schema.clone());
     let scale_facts = Resource {
         gvk: coracle_api::GroupVersionKind {
@@ -59,7 +67,7 @@ pub fn change(change: &Change, facts: &Resource, current: &Object) -> Result<Cha
         schema: scale.unwrap_or_else(|| facts.schema.clone()),
         ..facts.clone()
     };
-    let changed = change.onto(&scale_facts, &of(current)?)?;
+    let changed = change.onto(&scale_facts, &of(current)?, writer)?;
     let wanted = changed.object.get(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
     if wanted < 0 {
         let path = FieldPath::new("spec").child("replicas");

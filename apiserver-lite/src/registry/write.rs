@@ -7,7 +7,11 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use coracle_api::{FieldError, Object, field::FieldPath};
+use coracle_api::{
+    FieldError, Object,
+    field::FieldPath,
+    schema::{Ref, Struct},
+};
 use coracle_store::{Record, StoreError, Write as Commit};
 use jiff::Timestamp;
 
@@ -71,14 +75,25 @@ impl Registry {
         object: Object,
         author: &mut Author<'_>,
     ) -> Result<Written, ApiError> {
-        let mut object = object;
+        self.create_owned(target, object, Owned::ByThisWrite, author).await
+    }
+
+    async fn create_owned(
+        &self,
+        target: &Target,
+        mut object: Object,
+        owned: Owned,
+        author: &mut Author<'_>,
+    ) -> Result<Written, ApiError> {
         let now = self.config.clock.now();
         metadata::fill(&mut object, now);
         if !object.resource_version().is_empty() {
             return Err(ApiError::plain(500, "resourceVersion should not be set on objects to be created"));
         }
         self.dedup_owners(&mut object, author, false);
-        self.manage(target, Part::Whole, None, &mut object, author, now);
+        if owned == Owned::ByThisWrite {
+            self.manage(target, Part::Whole, None, &mut object, author, now);
+        }
         let generated = object.name().is_empty() && !object.meta_str("generateName").is_empty();
         let mut tries = if generated { NAMES } else { 1 };
         loop {
@@ -132,12 +147,15 @@ impl Registry {
         strategy.prepare(&write, new, None);
         let claim = strategy.begin(self, &write, new, None).await?;
         let mut errors = meta::validate(new, facts.namespaced, |name, prefix| strategy.name(name, prefix));
+        if strategy.qualifies_finalizers() {
+            errors.extend(meta::finalizer_names(new));
+        }
         errors.extend(strategy.validate(&write, new, None));
         if !errors.is_empty() {
             return Err(ApiError::Invalid { subject: Subject::kind_of(facts, new.name()), errors });
         }
         author.warnings.extend(strategy.warnings(&write, new, None));
-        canonical::canonicalize(new, &facts.schema);
+        canonical::canonicalize(new, &self.stored_schema(target));
         let attributes = self.attributes(target, Part::Whole, Operation::Create, author);
         admission::validate(&attributes, Some(new), None).await?;
         Ok(claim)
@@ -168,11 +186,15 @@ impl Registry {
             let warned = author.warnings.len();
             let now = self.config.clock.now();
             let before = spoken(&target.row, &old);
-            let changed = change.onto(&target.row.facts, &before)?;
+            let changed = change.onto(&target.row.facts, &before, &writer(part, author.manager, now))?;
             author.warnings.extend(changed.warnings);
             let mut new = changed.object;
-            if matches!(change, Change::Patch(_)) {
+            if matches!(change, Change::Patch(_) | Change::Apply(_)) {
                 target.row.strategy.default(&mut new);
+            }
+            if !matches!(change, Change::Apply(_) | Change::Bind(_)) {
+                self.dedup_owners(&mut new, author, false);
+                self.manage(target, part, Some(&before), &mut new, author, now);
             }
             let pinned = self.pin(target, &mut new, &old)? && matches!(change, Change::Replace(_));
             let claim = match change {
@@ -204,6 +226,24 @@ impl Registry {
                 let mut object = object.clone();
                 object.set_meta("resourceVersion", None);
                 self.create(target, object, author).await
+            }
+            Change::Apply(apply) => {
+                let now = self.config.clock.now();
+                let made = apply.onto(facts, None, &writer(Part::Whole, author.manager, now))?;
+                author.warnings.extend(made.warnings);
+                let mut object = made.object;
+                if object.name() != target.name {
+                    return Err(ApiError::BadRequest(format!(
+                        "the name of the object ({}) does not match the name on the URL ({})",
+                        object.name(),
+                        target.name
+                    )));
+                }
+                target.row.strategy.default(&mut object);
+                if facts.namespaced {
+                    object.set_meta("namespace", Some(target.namespace.as_str().into()));
+                }
+                self.create_owned(target, object, Owned::Already, author).await
             }
             _ => Err(ApiError::NotFound(Subject::of(facts, &target.name))),
         }
@@ -254,8 +294,6 @@ impl Registry {
     ) -> Result<Claim, ApiError> {
         let facts = &target.row.facts;
         let strategy = &target.row.strategy;
-        self.dedup_owners(new, author, false);
-        self.manage(target, part, Some(before), new, author, now);
         let attributes = self.attributes(target, part, Operation::Update, author);
         admission::mutate(&attributes, new, Some(before)).await?;
         // A new scale is a change to the object like any other.
@@ -276,12 +314,15 @@ impl Registry {
         keep_system_fields(new, old);
         let claim = strategy.begin(self, &write, new, Some(old)).await?;
         let mut errors = meta::validate_update(new, old);
+        if strategy.qualifies_finalizers() {
+            errors.extend(meta::finalizer_names(new));
+        }
         errors.extend(strategy.validate(&write, new, Some(old)));
         if !errors.is_empty() {
             return Err(ApiError::Invalid { subject: Subject::kind_of(facts, &target.name), errors });
         }
         author.warnings.extend(strategy.warnings(&write, new, Some(old)));
-        canonical::canonicalize(new, &facts.schema);
+        canonical::canonicalize(new, &self.stored_schema(target));
         apply::keep_times(new, old);
         let attributes = self.attributes(target, part, Operation::Update, author);
         admission::validate(&attributes, Some(new), Some(old)).await?;
@@ -332,6 +373,17 @@ impl Registry {
         }
     }
 
+    // The schema of the version that is stored.
+    fn stored_schema(&self, target: &Target) -> Ref<Struct> {
+        let facts = &target.row.facts;
+        let stored = &facts.storage_version;
+        if facts.gvk == *stored {
+            return facts.schema.clone();
+        }
+        let row = self.row(&stored.group, &stored.version, &facts.plural);
+        row.map_or_else(|| facts.schema.clone(), |row| row.facts.schema.clone())
+    }
+
     fn manage(
         &self,
         target: &Target,
@@ -341,13 +393,7 @@ impl Registry {
         author: &Author<'_>,
         now: Timestamp,
     ) {
-        let subresource = match part {
-            Part::Whole => "",
-            Part::Status => "status",
-            Part::Other(name) => name,
-        };
-        let writer = Writer { manager: author.manager, subresource, now };
-        apply::updated(&target.row.facts, old, new, &writer);
+        apply::updated(&target.row.facts, old, new, &writer(part, author.manager, now));
     }
 
     fn attributes<'a>(
@@ -380,6 +426,22 @@ impl Registry {
             twice.join(", ")
         ));
     }
+}
+
+// Whether the object's managedFields say who wrote it: an apply's do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owned {
+    Already,
+    ByThisWrite,
+}
+
+fn writer<'a>(part: Part<'a>, manager: &'a str, now: Timestamp) -> Writer<'a> {
+    let subresource = match part {
+        Part::Whole => "",
+        Part::Status => "status",
+        Part::Other(name) => name,
+    };
+    Writer { manager, subresource, now }
 }
 
 // The object in the version that the row speaks.

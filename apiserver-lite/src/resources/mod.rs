@@ -319,6 +319,12 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
+    /// Whether finalizers must be qualified names (not for custom resources and
+    /// the kinds that extend the API).
+    fn qualifies_finalizers(&self) -> bool {
+        true
+    }
+
     /// Whether the garbage collector's finalizers are set on the kind (events
     /// are not collected).
     fn is_collected(&self) -> bool {

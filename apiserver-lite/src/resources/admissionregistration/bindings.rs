@@ -19,6 +19,10 @@ pub struct PolicyBindings {
 }
 
 impl Strategy for PolicyBindings {
+    fn qualifies_finalizers(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Object) {
         if let Some(matching) = object_mut(object.section_mut("spec"), "matchResources") {
             default_constraints(matching);

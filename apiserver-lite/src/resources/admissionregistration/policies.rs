@@ -20,6 +20,10 @@ pub struct AdmissionPolicies {
 }
 
 impl Strategy for AdmissionPolicies {
+    fn qualifies_finalizers(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Object) {
         let spec = object.section_mut("spec");
         spec.entry("failurePolicy").or_insert_with(|| "Fail".into());

@@ -20,6 +20,10 @@ pub struct WebhookConfigurations {
 }
 
 impl Strategy for WebhookConfigurations {
+    fn qualifies_finalizers(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Object) {
         for hook in objects_mut(&mut object.0, "webhooks") {
             default_matching(hook);

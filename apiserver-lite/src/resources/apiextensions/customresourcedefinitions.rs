@@ -18,6 +18,10 @@ use crate::resources::{
 pub struct CustomResourceDefinitions;
 
 impl Strategy for CustomResourceDefinitions {
+    fn qualifies_finalizers(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Object) {
         let spec = object.section_mut("spec");
         default_names(spec);

@@ -15,6 +15,10 @@ use crate::resources::{
 pub struct ApiServices;
 
 impl Strategy for ApiServices {
+    fn qualifies_finalizers(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Object) {
         if let Some(service) = object_mut(object.section_mut("spec"), "service") {
             service.entry("port").or_insert_with(|| 443.into());
