@@ -49,7 +49,7 @@ enum Measure {
         #[arg(long, default_value_t = 10_000)]
         pods: usize,
         /// How many times
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 20)]
         rounds: usize,
     },
     /// Makes so many ConfigMaps of 1 KB, and says nothing about it
