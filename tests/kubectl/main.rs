@@ -77,7 +77,7 @@ async fn restart() -> Result<(), String> {
         let server = start(directory.path()).await?;
         let session = Session::new(&binary, server.kubeconfig(), directory.path(), 0);
         let steps = if round == 0 {
-            vec![Step::parse("[{run: 'create namespace {ns}'}]")?, Step::parse(steps)?].concat()
+            [Step::parse("[{run: 'create namespace {ns}'}]")?, Step::parse(steps)?].concat()
         } else {
             Step::parse(steps)?
         };
