@@ -1,4 +1,4 @@
-.PHONY: test reference differential kubectl bench facts
+.PHONY: test lint reference differential kubectl conformance bench facts
 
 # All tests. Where Go is, builds the real Kubernetes first (minutes, once) and compares with it.
 test:
@@ -7,6 +7,12 @@ test:
 	else \
 		echo "no Go: not compared with the real kube-apiserver" && cargo test --workspace; \
 	fi
+
+# The format, clippy, and, where cargo-deny is, the licences and advisories of what we depend on.
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@if cargo deny --version > /dev/null 2>&1; then cargo deny check; else echo "no cargo-deny: dependencies not checked"; fi
 
 # The real kube-apiserver, etcd and kubectl, from their Go modules, into the user's cache directory.
 reference:
@@ -19,6 +25,10 @@ differential: reference
 # A session with every kubectl that can be found.
 kubectl:
 	cargo test --package coracle --test kubectl -- --nocapture
+
+# Upstream's conformance tests against a fresh cluster. CORACLE_FOCUS=EXPRESSION: those with such names.
+conformance:
+	tests/conformance/run
 
 # Coracle beside the real Kubernetes: start, memory, writes, reads. QUICK=1: one short round.
 bench:
