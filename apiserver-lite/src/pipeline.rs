@@ -72,3 +72,6 @@ fn audit_id() -> HeaderValue {
     let id = uuid::Uuid::new_v4().as_hyphenated().encode_lower(&mut text).len();
     HeaderValue::from_bytes(&text[..id]).unwrap_or(HeaderValue::from_static(""))
 }
+
+#[cfg(test)]
+mod tests;

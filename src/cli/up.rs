@@ -145,7 +145,8 @@ impl Up {
             eprintln!("              {} bytes of an unfinished write were dropped", dropped.bytes);
         }
         eprintln!("  API         {url}");
-        eprintln!("  controllers {}", self.controllers);
+        let controllers = if self.controllers.is_empty() { "none" } else { &self.controllers };
+        eprintln!("  controllers {controllers}");
         eprintln!("  scheduler   {}", if self.scheduler { "on" } else { "off" });
         eprintln!("  nodes       {} simulated", self.nodes);
         if let Some(path) = merged {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use coracle_store::{Page as Range, Range as Query, Record, Revision, StoreError};
 
-use super::{Registry, Target, options::ListOptions, page::Page, rows};
+use super::{Registry, Target, options::ListOptions, page::Page};
 use crate::{
     error::{ApiError, Subject},
     watch::Filter,
@@ -59,7 +59,6 @@ impl Registry {
     /// that is still to come.
     pub async fn list(&self, target: &Target, options: &ListOptions) -> Result<Listing, ApiError> {
         let filter = self.filter(target, options);
-        let prefix = rows::prefix(&target.row.facts);
         let mut at = None;
         let mut after = None;
         if !options.continue_token.is_empty() {
@@ -105,7 +104,6 @@ impl Registry {
             }
             after = Some(last);
         }
-        let _ = prefix;
         Ok(listing)
     }
 

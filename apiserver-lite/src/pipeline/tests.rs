@@ -1,0 +1,124 @@
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use coracle_store::{Embedded, Mode, Options, Store};
+use http::{Method, Request};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full};
+
+use super::*;
+use crate::{
+    authn::User,
+    config::Config,
+    registry::{Registry, Rows, bootstrap},
+    resources,
+    watch::Hub,
+};
+
+async fn server() -> Arc<ApiServer> {
+    let rows = Rows::new(resources::builtins());
+    let hub = Arc::new(Hub::new(1000));
+    let store = Arc::new(Embedded::open(Options::new(Mode::Memory, hub.clone())).unwrap());
+    hub.starts_at(store.oldest(), store.revision());
+    let server = ApiServer::new(Registry::new(store, hub, Config::default(), rows));
+    bootstrap::run(&server.registry).await.unwrap();
+    server
+}
+
+fn admin() -> Peer {
+    Peer::Known(Arc::new(User::authenticated("admin", &["system:masters"])))
+}
+
+fn request<B>(method: Method, path: &str, body: B) -> Request<B> {
+    let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    request.body(body).unwrap()
+}
+
+async fn text(response: Response<Body>) -> (u16, String) {
+    let status = response.status().as_u16();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+struct Panics;
+
+impl http_body::Body for Panics {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        panic!("a handler's bug")
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_answers_500_and_the_server_goes_on() {
+    let server = server().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    let (status, body) =
+        text(handle(server.clone(), admin(), request(Method::POST, path, Panics)).await).await;
+    assert_eq!(status, 500);
+    assert!(body.contains("caused apiserver to panic"), "{body}");
+    let body = Full::new(Bytes::from_static(br#"{"metadata":{"name":"a"}}"#));
+    let (status, _) = text(handle(server, admin(), request(Method::POST, path, body)).await).await;
+    assert_eq!(status, 201);
+}
+
+struct Endless(usize);
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0 += 1;
+        assert!(self.0 < 100, "read on past the limit");
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b' '; 64 << 10])))))
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_end_is_cut_off_at_the_limit() {
+    let path = "/api/v1/namespaces/default/configmaps";
+    let answer = handle(server().await, admin(), request(Method::POST, path, Endless(0))).await;
+    let (status, body) = text(answer).await;
+    assert_eq!(status, 413);
+    assert!(body.contains("Request entity too large: limit is 3145728"), "{body}");
+}
+
+#[tokio::test]
+async fn a_watch_sees_what_is_there_and_what_comes() {
+    let server = server().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    let create = |name: &str| {
+        let body = Full::new(Bytes::from(format!(r#"{{"metadata":{{"name":"{name}"}}}}"#)));
+        handle(server.clone(), admin(), request(Method::POST, path, body))
+    };
+    assert_eq!(create("a").await.status(), 201);
+    let watch = request(Method::GET, &format!("{path}?watch=1"), Full::new(Bytes::new()));
+    let mut events = handle(server.clone(), admin(), watch).await.into_body();
+    let mut next = async || {
+        let frame = events.frame().await.unwrap().unwrap().into_data().unwrap();
+        let event: serde_json::Value = serde_json::from_slice(&frame).unwrap();
+        format!(
+            "{} {}",
+            event["type"].as_str().unwrap(),
+            event["object"]["metadata"]["name"].as_str().unwrap()
+        )
+    };
+    assert_eq!(next().await, "ADDED a");
+    assert_eq!(create("b").await.status(), 201);
+    assert_eq!(next().await, "ADDED b");
+    server.registry.hub.close();
+    assert!(events.frame().await.is_none(), "a closing hub ends its watches");
+}
