@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Call, answer, body};
 use crate::{
+    admission::pod_topology_labels,
     body::Body,
     codec::negotiation::{self, Forms},
     error::ApiError,
@@ -33,13 +34,14 @@ where
     let Some(schema) = schema else { return Err(ApiError::NoSuchPath) };
     let mut object = body::object(&sent, gvk, schema, options.validation, &mut author.warnings)?;
     body::place(&mut object, true, &call.info.namespace)?;
-    let name = if call.info.name.is_empty() { object.name() } else { &call.info.name };
+    let name = if call.info.name.is_empty() { object.name() } else { &call.info.name }.to_owned();
     if name != object.name() {
         return Err(ApiError::BadRequest("name in URL does not match name in Binding object".to_owned()));
     }
     check(&object)?;
+    pod_topology_labels::bind(call.registry(), &mut object).await?;
     let Some(pods) = call.registry().row("", "v1", "pods") else { return Err(ApiError::NoSuchPath) };
-    let target = call.target(&pods).named(name);
+    let target = call.target(&pods).named(&name);
     let change = Change::Bind(Arc::new(binding(&object)));
     call.registry().update(&target, Part::Other("binding"), &change, &mut author).await?;
     let status = Status { code: 201, ..Status::success(None) };

@@ -98,12 +98,8 @@ impl Registry {
         let mut tries = if generated { NAMES } else { 1 };
         loop {
             let mut new = object.clone();
-            if generated {
-                let name = metadata::generate_name(object.meta_str("generateName"));
-                new.set_meta("name", Some(name.into()));
-            }
-            let target = target.named(new.name());
-            let claim = self.admit_new(&target, &mut new, author, now).await?;
+            let target = self.admit_new(target, &mut new, author).await?;
+            let claim = self.prepare_new(&target, &mut new, author, now).await?;
             if author.options.dry_run {
                 return self.dry_create(&target, new).await;
             }
@@ -122,8 +118,27 @@ impl Registry {
         }
     }
 
-    // Everything between decoding and the store, for a new object.
+    // Mutating admission of a new object, and its name: one that is generated
+    // is not known to the plugins.
     async fn admit_new(
+        &self,
+        target: &Target,
+        new: &mut Object,
+        author: &mut Author<'_>,
+    ) -> Result<Target, ApiError> {
+        let target = target.named(new.name());
+        let attributes = self.attributes(&target, Part::Whole, Operation::Create, author);
+        admission::mutate(&attributes, new, None).await?;
+        self.dedup_owners(new, author, true);
+        if new.name().is_empty() && !new.meta_str("generateName").is_empty() {
+            let name = metadata::generate_name(new.meta_str("generateName"));
+            new.set_meta("name", Some(name.into()));
+        }
+        Ok(target.named(new.name()))
+    }
+
+    // Everything between mutating admission and the store, for a new object.
+    async fn prepare_new(
         &self,
         target: &Target,
         new: &mut Object,
@@ -132,9 +147,6 @@ impl Registry {
     ) -> Result<Claim, ApiError> {
         let facts = &target.row.facts;
         let strategy = &target.row.strategy;
-        let attributes = self.attributes(target, Part::Whole, Operation::Create, author);
-        admission::mutate(&attributes, new, None).await?;
-        self.dedup_owners(new, author, true);
         let api_version = facts.api_version();
         strategy.to_storage(new);
         let write = Write {
@@ -157,7 +169,8 @@ impl Registry {
         author.warnings.extend(strategy.warnings(&write, new, None));
         canonical::canonicalize(new, &self.stored_schema(target));
         let attributes = self.attributes(target, Part::Whole, Operation::Create, author);
-        admission::validate(&attributes, Some(new), None).await?;
+        let warnings = admission::validate(&attributes, Some(new), None).await?;
+        author.warnings.extend(warnings);
         Ok(claim)
     }
 
@@ -325,7 +338,8 @@ impl Registry {
         canonical::canonicalize(new, &self.stored_schema(target));
         apply::keep_times(new, old);
         let attributes = self.attributes(target, part, Operation::Update, author);
-        admission::validate(&attributes, Some(new), Some(old)).await?;
+        let warnings = admission::validate(&attributes, Some(new), Some(old)).await?;
+        author.warnings.extend(warnings);
         Ok(claim)
     }
 

@@ -326,6 +326,22 @@ pub fn sum(spec: &Value, kind: &str) -> Amounts {
     running
 }
 
+/// `sum` with what the pod as a whole says of the resources that are its to say.
+pub fn level(spec: &Value, kind: &str, mut sum: Amounts) -> Amounts {
+    let own = amounts(spec.get("resources").and_then(|it| it.get(kind)));
+    sum.extend(own.into_iter().filter(|(name, _)| of_pods(name)));
+    sum
+}
+
+/// What a pod asks for in all, its overhead with it.
+pub fn requests(pod: &Object) -> Amounts {
+    let null = Value::Null;
+    let spec = pod.0.get("spec").unwrap_or(&null);
+    let mut all = level(spec, "requests", sum(spec, "requests"));
+    add(&mut all, &amounts(spec.get("overhead")));
+    all
+}
+
 /// The quality of service of a pod: `Guaranteed`, `Burstable`, `BestEffort`.
 pub fn quality(pod: &Object) -> &'static str {
     let null = Value::Null;
