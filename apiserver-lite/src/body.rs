@@ -15,6 +15,13 @@ use http_body::{Frame, SizeHint};
 pub enum Body {
     /// Chunks that are there already, of known size in all.
     Chunks(VecDeque<Bytes>),
+    /// Chunks that are made while they are sent, of known size in all: a list.
+    Pieces {
+        /// What makes them.
+        pieces: Box<dyn Iterator<Item = Bytes> + Send>,
+        /// How many bytes are still to come.
+        left: usize,
+    },
     /// Chunks as they come: a watch.
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
 }
@@ -34,13 +41,14 @@ impl Body {
     pub fn len(&self) -> usize {
         match self {
             Self::Chunks(chunks) => chunks.iter().map(Bytes::len).sum(),
+            Self::Pieces { left, .. } => *left,
             Self::Stream(_) => 0,
         }
     }
 
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
-        matches!(self, Self::Chunks(chunks) if chunks.iter().all(Bytes::is_empty))
+        !matches!(self, Self::Stream(_)) && self.len() == 0
     }
 }
 
@@ -72,6 +80,11 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Chunks(chunks) => Poll::Ready(chunks.pop_front().map(|chunk| Ok(Frame::data(chunk)))),
+            Self::Pieces { pieces, left } => {
+                let piece = pieces.next();
+                *left = left.saturating_sub(piece.as_ref().map_or(0, Bytes::len));
+                Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+            }
             Self::Stream(stream) => {
                 stream.as_mut().poll_next(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
             }
@@ -79,12 +92,16 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Chunks(chunks) if chunks.is_empty())
+        match self {
+            Self::Chunks(chunks) => chunks.is_empty(),
+            Self::Pieces { left, .. } => *left == 0,
+            Self::Stream(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Chunks(_) => SizeHint::with_exact(self.len() as u64),
+            Self::Chunks(_) | Self::Pieces { .. } => SizeHint::with_exact(self.len() as u64),
             Self::Stream(_) => SizeHint::default(),
         }
     }

@@ -1,6 +1,6 @@
 //! Compression of large answers, for clients that take it.
 
-use std::{collections::VecDeque, io::Write, mem};
+use std::{io::Write, mem};
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
@@ -21,20 +21,17 @@ const PIECE: usize = 128 * 1024;
 pub fn compress(request: &HeaderMap, response: Response<Body>) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     let encoded = head.headers.contains_key(header::CONTENT_ENCODING);
-    let body = match body {
-        Body::Chunks(chunks) if !encoded && size(&chunks) > THRESHOLD && accepts(request) => {
-            head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            head.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-            let encoder = GzEncoder::new(Vec::with_capacity(PIECE / 4), Compression::fast());
-            Body::stream(stream::iter(Pieces { chunks, encoder: Some(encoder) }))
-        }
-        body => body,
+    let large = body.len() > THRESHOLD && !encoded && accepts(request);
+    let chunks: Box<dyn Iterator<Item = Bytes> + Send> = match body {
+        Body::Chunks(chunks) if large => Box::new(chunks.into_iter()),
+        Body::Pieces { pieces, .. } if large => pieces,
+        body => return Response::from_parts(head, body),
     };
-    Response::from_parts(head, body)
-}
-
-fn size(chunks: &VecDeque<Bytes>) -> usize {
-    chunks.iter().map(Bytes::len).sum()
+    head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    head.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    let encoder = GzEncoder::new(Vec::with_capacity(PIECE / 4), Compression::fast());
+    let pieces = Pieces { chunks, chunk: Bytes::new(), encoder: Some(encoder) };
+    Response::from_parts(head, Body::stream(stream::iter(pieces)))
 }
 
 // As upstream: the bare word, in the first header, whatever its quality.
@@ -44,7 +41,9 @@ fn accepts(request: &HeaderMap) -> bool {
 }
 
 struct Pieces {
-    chunks: VecDeque<Bytes>,
+    chunks: Box<dyn Iterator<Item = Bytes> + Send>,
+    // What is left of the chunk in hand.
+    chunk: Bytes,
     encoder: Option<GzEncoder<Vec<u8>>>,
 }
 
@@ -53,11 +52,14 @@ impl Iterator for Pieces {
 
     fn next(&mut self) -> Option<Bytes> {
         let mut encoder = self.encoder.take()?;
-        while let Some(chunk) = self.chunks.front_mut() {
-            let piece = chunk.split_to(chunk.len().min(PIECE));
-            if chunk.is_empty() {
-                self.chunks.pop_front();
+        loop {
+            if self.chunk.is_empty() {
+                match self.chunks.next() {
+                    Some(chunk) => self.chunk = chunk,
+                    None => break,
+                }
             }
+            let piece = self.chunk.split_to(self.chunk.len().min(PIECE));
             // Writing into memory has no way to fail.
             let _ = encoder.write_all(&piece);
             if !encoder.get_ref().is_empty() {

@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn reads_what_decoding_lets_in() {
         let text = format!("{{\"a\":{}{}}}", "[".repeat(500), "]".repeat(500));
-        assert_eq!(plain(&parse_stored(text.as_bytes())), text);
+        assert_eq!(inner(&plain(&parse_stored(text.as_bytes()))), text.as_bytes());
         assert_eq!(parse_stored(b"[1]"), Object::default());
     }
 

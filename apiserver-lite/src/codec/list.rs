@@ -18,34 +18,80 @@ pub struct ListMeta<'a> {
     pub remaining: Option<usize>,
 }
 
-// One chunk at a time goes to the connection: few enough to be cheap, small
-// enough to be sent while the next is made.
-const CHUNK: usize = 1 << 20;
+// So much is joined at a time: few enough to be cheap, and a long list is never
+// there twice.
+const CHUNK: usize = 256 << 10;
 
-/// The JSON of a list whose items have these bytes. Items of built-in kinds
-/// show neither apiVersion nor kind: their first `head` bytes (after the
-/// brace) are left out.
-pub fn json<'a>(meta: &ListMeta<'_>, items: impl Iterator<Item = &'a Bytes>, head: usize) -> Vec<Bytes> {
-    let mut chunks = Vec::new();
-    let mut out = BytesMut::with_capacity(4096);
-    open(&mut out, meta);
-    let mut first = true;
-    for item in items {
-        let needed = item.len() + 2;
-        if out.len() + needed > CHUNK {
-            chunks.push(std::mem::replace(&mut out, BytesMut::with_capacity(CHUNK.max(needed))).freeze());
-        } else if out.capacity() - out.len() < needed {
-            out.reserve(needed.max(out.capacity()));
-        }
-        if !std::mem::replace(&mut first, false) {
-            out.put_u8(b',');
-        }
-        out.put_u8(b'{');
-        out.put_slice(inner(item).get(1 + head..).unwrap_or_default());
+/// The JSON of a list, joined from its items while it is sent.
+pub struct Joined {
+    opening: Bytes,
+    items: std::vec::IntoIter<Bytes>,
+    head: usize,
+    state: State,
+    left: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Opening,
+    First,
+    More,
+    Done,
+}
+
+const CLOSING: &[u8] = b"]}\n";
+
+impl Joined {
+    /// The list of `items`. Items of built-in kinds show neither apiVersion nor
+    /// kind: their first `head` bytes (after the brace) are left out.
+    pub fn new(meta: &ListMeta<'_>, items: Vec<Bytes>, head: usize) -> Self {
+        let mut out = BytesMut::with_capacity(256);
+        open(&mut out, meta);
+        let opening = out.freeze();
+        let bodies: usize = items.iter().map(|item| 1 + cut(item, head).len()).sum();
+        let left = opening.len() + bodies + items.len().saturating_sub(1) + CLOSING.len();
+        Self { opening, items: items.into_iter(), head, state: State::Opening, left }
     }
-    out.put_slice(b"]}\n");
-    chunks.push(out.freeze());
-    chunks
+
+    /// How many bytes are still to come.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+}
+
+// What of an item stands after its brace.
+fn cut(item: &Bytes, head: usize) -> &[u8] {
+    inner(item).get(1 + head..).unwrap_or_default()
+}
+
+impl Iterator for Joined {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.state == State::Done {
+            return None;
+        }
+        let mut out = BytesMut::with_capacity(self.left.min(CHUNK));
+        if self.state == State::Opening {
+            out.put_slice(&self.opening);
+            self.state = State::First;
+        }
+        while out.len() < CHUNK {
+            let Some(item) = self.items.next() else {
+                out.put_slice(CLOSING);
+                self.state = State::Done;
+                break;
+            };
+            if self.state == State::More {
+                out.put_u8(b',');
+            }
+            self.state = State::More;
+            out.put_u8(b'{');
+            out.put_slice(cut(&item, self.head));
+        }
+        self.left = self.left.saturating_sub(out.len());
+        Some(out.freeze())
+    }
 }
 
 fn open(out: &mut BytesMut, meta: &ListMeta<'_>) {
@@ -73,17 +119,32 @@ pub fn head(api_version: &str, kind: &str) -> usize {
 mod tests {
     use super::*;
 
-    #[test]
-    fn items_lose_their_head() {
-        let item = Bytes::from_static(br#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}}"#);
+    fn check(items: usize, size: usize, expected: impl Fn(&str) -> bool) {
+        let text =
+            format!(r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{}"}}}}"#, "a".repeat(size));
+        let item = Bytes::from(format!("{text}\n"));
         let meta =
             ListMeta { kind: "PodList", api_version: "v1", revision: 7, continue_token: "", remaining: None };
-        let chunks = json(&meta, [&item, &item].into_iter(), head("v1", "Pod"));
-        let text = String::from_utf8(chunks.concat()).unwrap();
-        assert_eq!(
-            text,
-            r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"a"}},{"metadata":{"name":"a"}}]}
-"#
-        );
+        let joined = Joined::new(&meta, vec![item; items], head("v1", "Pod"));
+        let said = joined.left();
+        let text = String::from_utf8(joined.collect::<Vec<_>>().concat()).unwrap();
+        assert_eq!(said, text.len(), "the size is known before");
+        assert!(expected(&text), "{text}");
+    }
+
+    #[test]
+    fn items_lose_their_head() {
+        let opening = r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":["#;
+        let one = r#"{"metadata":{"name":"a"}}"#;
+        check(0, 1, |text| text == format!("{opening}]}}\n"));
+        check(2, 1, |text| text == format!("{opening}{one},{one}]}}\n"));
+    }
+
+    #[test]
+    fn long_lists_come_in_pieces() {
+        check(3000, 1000, |text| {
+            let list: serde_json::Value = serde_json::from_str(text).unwrap();
+            list["items"].as_array().is_some_and(|items| items.len() == 3000)
+        });
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     body::Body,
     codec::{
         self,
-        list::{self, ListMeta},
+        list::{self, Joined, ListMeta},
         negotiation::{self, Form, Format, Forms, Output},
         partial, table, yaml,
     },
@@ -162,15 +162,20 @@ pub fn listing(call: &Call<'_>, row: &Row, listing: &Listing) -> Result<Response
     let metadata = list_metadata(listing);
     let version = match &output.form {
         Form::Whole => {
-            let chunks = whole_list(row, listing, &api_version);
+            let joined = whole_list(row, listing, &api_version);
             if output.format == Format::Json && !output.pretty {
-                let mut response = Response::new(Body::from(chunks));
+                let left = joined.left();
+                let mut response = Response::new(Body::Pieces { pieces: Box::new(joined), left });
                 response
                     .headers_mut()
                     .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 return Ok(response);
             }
-            return Ok(value_in(&output, StatusCode::OK, &codec::json::tree(&chunks.concat())));
+            return Ok(value_in(
+                &output,
+                StatusCode::OK,
+                &codec::json::tree(&joined.collect::<Vec<_>>().concat()),
+            ));
         }
         Form::Partial(_) => return Err(partial::no_object(&row.facts)),
         Form::PartialList(version) => {
@@ -202,7 +207,7 @@ fn list_metadata(listing: &Listing) -> Value {
     metadata
 }
 
-fn whole_list(row: &Row, listing: &Listing, api_version: &str) -> Vec<Bytes> {
+fn whole_list(row: &Row, listing: &Listing, api_version: &str) -> Joined {
     let meta = ListMeta {
         kind: &row.facts.list_kind,
         api_version,
@@ -210,12 +215,8 @@ fn whole_list(row: &Row, listing: &Listing, api_version: &str) -> Vec<Bytes> {
         continue_token: &listing.continue_token,
         remaining: listing.remaining,
     };
-    let head = list::head(api_version, &row.facts.gvk.kind);
-    if row.facts.gvk == row.facts.storage_version {
-        return list::json(&meta, listing.records.iter().map(|record| &record.bytes), head);
-    }
-    let converted: Vec<Bytes> = listing.records.iter().map(|record| shown(row, record)).collect();
-    list::json(&meta, converted.iter(), head)
+    let items = listing.records.iter().map(|record| shown(row, record)).collect();
+    Joined::new(&meta, items, list::head(api_version, &row.facts.gvk.kind))
 }
 
 /// Adds `Warning` headers, each once.

@@ -137,17 +137,17 @@ where
         return Err(ApiError::MethodNotAllowed);
     }
     if row.facts.storage.is_empty() {
-        return reviews::answer(call, row, body).await;
+        return Box::pin(reviews::answer(call, row, body)).await;
     }
     match call.info.verb {
         "get" => get::object(call, row).await,
-        "list" => list::collection(call, row).await,
-        "watch" => watch::collection(call, row).await,
-        "create" => create::object(call, row, body).await,
-        "update" => update::object(call, row, body).await,
-        "patch" => patch::object(call, row, body).await,
-        "delete" => delete::object(call, row, body).await,
-        "deletecollection" => delete::collection(call, row, body).await,
+        "list" => Box::pin(list::collection(call, row)).await,
+        "watch" => Box::pin(watch::collection(call, row)).await,
+        "create" => Box::pin(create::object(call, row, body)).await,
+        "update" => Box::pin(update::object(call, row, body)).await,
+        "patch" => Box::pin(patch::object(call, row, body)).await,
+        "delete" => Box::pin(delete::object(call, row, body)).await,
+        "deletecollection" => Box::pin(delete::collection(call, row, body)).await,
         _ => Err(ApiError::MethodNotAllowed),
     }
 }
@@ -165,13 +165,13 @@ where
     let own_kind = facts.gvk.kind == row.facts.gvk.kind;
     match (call.info.subresource.as_str(), call.info.verb) {
         ("scale", "get") => scale::get(call, row).await,
-        ("scale", "update") => scale::update(call, row, body).await,
-        ("scale", "patch") => scale::patch(call, row, body).await,
-        ("binding", "create") => binding::bind(call, row, body).await,
-        ("eviction", "create") => eviction::evict(call, row, body).await,
+        ("scale", "update") => Box::pin(scale::update(call, row, body)).await,
+        ("scale", "patch") => Box::pin(scale::patch(call, row, body)).await,
+        ("binding", "create") => Box::pin(binding::bind(call, row, body)).await,
+        ("eviction", "create") => Box::pin(eviction::evict(call, row, body)).await,
         (_, "get") if own_kind => get::object(call, row).await,
-        (_, "update") if own_kind => update::object(call, row, body).await,
-        (_, "patch") if own_kind => patch::object(call, row, body).await,
+        (_, "update") if own_kind => Box::pin(update::object(call, row, body)).await,
+        (_, "patch") if own_kind => Box::pin(patch::object(call, row, body)).await,
         _ => Err(ApiError::plain(
             501,
             &format!("{}/{} is not served yet", row.facts.plural, call.info.subresource),

@@ -122,3 +122,11 @@ async fn a_watch_sees_what_is_there_and_what_comes() {
     server.registry.hub.close();
     assert!(events.frame().await.is_none(), "a closing hub ends its watches");
 }
+
+#[tokio::test]
+async fn the_future_of_a_request_is_small() {
+    let body = Full::new(Bytes::new());
+    let future = handle(server().await, admin(), request(Method::GET, "/api/v1/namespaces/default", body));
+    // Every stream of a connection holds one, and it is moved when it starts.
+    assert!(size_of_val(&future) < 4096, "{} bytes", size_of_val(&future));
+}
