@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::{ApiServer, body::Body, handlers::answer, request::RequestInfo};
+use crate::{ApiServer, body::Body, error::ApiError, handlers::answer, request::RequestInfo};
 
 /// The version that Coracle speaks: it is what clients negotiate by.
 pub const KUBERNETES: &str = "v1.37.2";
@@ -35,14 +35,14 @@ const READY: &[Check] = &[
     Check { name: "shutdown", fault: stopping },
 ];
 
-/// Answers, if the path is one of these.
+/// Answers, if the path is one of these. Of the version there is only GET; checks ask for no method.
 pub fn answer(server: &ApiServer, info: &RequestInfo) -> Option<Response<Body>> {
-    if !matches!(info.verb, "get" | "head") {
-        return None;
-    }
     let path = info.path.trim_end_matches('/');
     if path == "/version" {
-        return Some(version());
+        return Some(match info.verb {
+            "get" => version(),
+            _ => answer::status(&ApiError::MethodNotAllowed.status()),
+        });
     }
     let (kind, only) = path.strip_prefix('/')?.split_once('/').unwrap_or((path.strip_prefix('/')?, ""));
     let checks = match kind {
@@ -55,7 +55,11 @@ pub fn answer(server: &ApiServer, info: &RequestInfo) -> Option<Response<Body>> 
     }
     let check = checks.iter().find(|check| check.name == only)?;
     Some(match (check.fault)(server) {
-        None => text(StatusCode::OK, "ok".to_owned()),
+        None => {
+            let mut fine = text(StatusCode::OK, "ok".to_owned());
+            fine.headers_mut().remove(header::X_CONTENT_TYPE_OPTIONS);
+            fine
+        }
         Some(fault) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {fault}\n")),
     })
 }

@@ -4,11 +4,11 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::{HeaderValue, Request, Response, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 
 use crate::{
     ApiServer,
-    authn::{self, Peer},
+    authn::{self, Peer, impersonation},
     authz,
     body::Body,
     codec,
@@ -35,7 +35,11 @@ where
     let headers = response.headers_mut();
     headers.insert("audit-id", audit_id());
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-    codec::gzip::compress(&head.headers, response)
+    let mut response = codec::gzip::compress(&head.headers, response);
+    if head.method == Method::HEAD {
+        *response.body_mut() = Body::empty();
+    }
+    response
 }
 
 async fn answer<B>(server: &Arc<ApiServer>, peer: &Peer, head: &Parts, body: B) -> Response<Body>
@@ -46,14 +50,19 @@ where
     let info = RequestInfo::parse(&head.method, head.uri.path(), head.uri.query());
     let authorization = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let Some(user) = authn::identify(peer, authorization) else {
-        return handlers::answer::error(&ApiError::Unauthorized, &head.headers);
+        return handlers::answer::error(&ApiError::Unauthorized, &head.headers, &info.query);
     };
-    if let Err(error) = authz::allow(&user, &info) {
-        let mut response = handlers::answer::error(&error, &head.headers);
-        let nosniff = HeaderValue::from_static("nosniff");
-        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-        return response;
-    }
+    let acting = impersonation::wanted(&head.headers, &user, &info);
+    let acting = acting.map(|wanted| wanted.map_or(user, Arc::new));
+    let user = match acting.and_then(|user| authz::allow(&user, &info).map(|()| user)) {
+        Ok(user) => user,
+        Err(error) => {
+            let mut response = handlers::answer::error(&error, &head.headers, &info.query);
+            let nosniff = HeaderValue::from_static("nosniff");
+            response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+            return response;
+        }
+    };
     if !info.is_resource {
         if let Some(response) = health::answer(server, &info) {
             return response;
@@ -63,7 +72,7 @@ where
     let call = Call { server, info: &info, user: &user, head };
     match handlers::dispatch(&call, body).await {
         Ok(response) => response,
-        Err(error) => handlers::answer::error(&error, &head.headers),
+        Err(error) => handlers::answer::error(&error, &head.headers, &info.query),
     }
 }
 

@@ -38,14 +38,15 @@ pub struct RequestInfo {
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Parses the part after the question mark.
+    /// Parses the part after the question mark. Pairs with broken escapes or semicolons are left out, as Go does.
     pub fn parse(text: &str) -> Self {
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
         Self(
             pairs
-                .map(|pair| {
+                .filter_map(|pair| {
                     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (unescape(key, true), unescape(value, true))
+                    let sound = !pair.contains(';') && sound(key) && sound(value);
+                    sound.then(|| (unescape(key, true), unescape(value, true)))
                 })
                 .collect(),
         )
@@ -88,6 +89,14 @@ pub fn unescape(text: &str, plus_is_space: bool) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+// Whether every percent sign is that of an escape.
+fn sound(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| {
+        let mut digits = rest.bytes();
+        digits.next().and_then(hex).is_some() && digits.next().and_then(hex).is_some()
+    })
+}
+
 fn hex(digit: u8) -> Option<u8> {
     (digit as char).to_digit(16).map(|value| value as u8)
 }
@@ -95,14 +104,15 @@ fn hex(digit: u8) -> Option<u8> {
 impl RequestInfo {
     /// Parses a request line.
     pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Self {
+        let path = unescape(path, false);
+        // An empty part within is a part; an escaped slash is a slash.
+        let parts: Vec<String> = path.trim_matches('/').split('/').map(str::to_owned).collect();
         let mut info = Self {
-            path: unescape(path, false),
+            path,
             verb: lower(method),
             query: Query::parse(query.unwrap_or_default()),
             ..Self::default()
         };
-        let parts: Vec<String> =
-            path.split('/').filter(|part| !part.is_empty()).map(|part| unescape(part, false)).collect();
         info.resource_request(method, parts);
         info
     }
@@ -240,6 +250,10 @@ mod tests {
         check(Method::GET, "/api/v1", "get /api/v1");
         check(Method::GET, "/apis", "get /apis");
         check(Method::POST, "/healthz", "post /healthz");
-        check(Method::GET, "/api/v1/namespaces/a%2Fb/pods/%zz", "get |v1|a/b|pods|%zz|");
+        check(Method::GET, "/api/v1/namespaces/a/pods/%zz", "get |v1|a|pods|%zz|");
+        check(Method::GET, "/api/v1/namespaces/a/pods/b%2Fc", "get |v1|a|pods|b|c");
+        check(Method::GET, "/api/v1/namespaces//pods", "list |v1||pods||");
+        check(Method::GET, "/api//v1/pods/", "get |||v1|pods|");
+        check(Method::GET, "/api/v1/pods?watch=true&x=%zz&a;b", "watch |v1||pods||");
     }
 }

@@ -53,7 +53,15 @@ fn subject(certificate: &CertificateDer<'_>) -> Option<User> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let name = parsed.subject().iter_common_name().next()?.as_str().ok()?;
     let groups: Vec<&str> = parsed.subject().iter_organization().filter_map(|it| it.as_str().ok()).collect();
-    (!name.is_empty()).then(|| User::authenticated(name, &groups))
+    if name.is_empty() {
+        return None;
+    }
+    let mut user = User::authenticated(name, &groups);
+    let sum = ring::digest::digest(&ring::digest::SHA256, certificate);
+    let sum: String = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let credential = "authentication.kubernetes.io/credential-id".to_owned();
+    user.extra.insert(credential, vec![format!("X509SHA256={sum}")]);
+    Some(user)
 }
 
 impl ClientCertVerifier for Verifier {

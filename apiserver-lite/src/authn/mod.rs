@@ -1,6 +1,7 @@
 //! Who sends a request.
 
 pub mod certificate;
+pub mod impersonation;
 
 use std::collections::BTreeMap;
 
@@ -53,12 +54,34 @@ pub fn identify(peer: &Peer, authorization: Option<&str>) -> Option<std::sync::A
     match peer {
         Peer::Known(user) => Some(user.clone()),
         // A token of a kind that nobody here issues does not make anonymous.
-        _ if authorization
-            .is_some_and(|value| value.get(..7).is_some_and(|it| it.eq_ignore_ascii_case("bearer "))) =>
-        {
-            None
-        }
+        _ if authorization.is_some_and(bears_token) => None,
         Peer::Untrusted => None,
         Peer::Unknown => Some(std::sync::Arc::new(User::anonymous())),
+    }
+}
+
+// Whether there is a token after `Bearer`.
+fn bears_token(authorization: &str) -> bool {
+    let mut words = authorization.trim().split(' ');
+    let scheme = words.next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case("bearer") && words.next().is_some_and(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(authorization: Option<&str>, expected: Option<&str>) {
+        let user = identify(&Peer::Unknown, authorization);
+        assert_eq!(user.as_ref().map(|user| user.name.as_str()), expected, "{authorization:?}");
+    }
+
+    #[test]
+    fn only_a_token_is_refused() {
+        check(None, Some("system:anonymous"));
+        check(Some("Basic dTpw"), Some("system:anonymous"));
+        check(Some("Bearer "), Some("system:anonymous"));
+        check(Some("Bearer  x"), Some("system:anonymous"));
+        check(Some("bearer x"), None);
     }
 }

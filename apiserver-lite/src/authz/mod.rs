@@ -1,7 +1,10 @@
 //! What a user may do.
 //!
 //! `system:masters` may everything, everybody may ask for the server's health
-//! and version, and nobody else may anything: roles are still to come.
+//! and version, who is authenticated also for what it serves and for what they
+//! may, and nobody else may anything: roles are still to come.
+
+use serde_json::{Value, json};
 
 use crate::{
     authn::User,
@@ -12,24 +15,76 @@ use crate::{
 // The paths that upstream's `system:public-info-viewer` opens to all.
 const PUBLIC: &[&str] = &["/healthz", "/livez", "/readyz", "/version", "/version/"];
 
+// The paths that `system:discovery` opens to the authenticated. A star stands for what begins so.
+const DISCOVERY: &[&str] = &[
+    "/api",
+    "/api/*",
+    "/apis",
+    "/apis/*",
+    "/healthz",
+    "/livez",
+    "/openapi",
+    "/openapi/*",
+    "/readyz",
+    "/version",
+    "/version/",
+];
+
+// What `system:basic-user` lets the authenticated create: group and resources.
+const REVIEWS: &[(&str, &[&str])] = &[
+    ("authorization.k8s.io", &["selfsubjectaccessreviews", "selfsubjectrulesreviews"]),
+    ("authentication.k8s.io", &["selfsubjectreviews"]),
+];
+
+/// Whether nothing is refused to `user`.
+pub fn may_everything(user: &User) -> bool {
+    user.is_in("system:masters")
+}
+
+/// What `user` may do to resources and to paths, as rules.
+pub fn rules(user: &User) -> (Vec<Value>, Vec<Value>) {
+    if may_everything(user) {
+        let all = json!({ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"] });
+        return (vec![all], vec![json!({ "verbs": ["*"], "nonResourceURLs": ["*"] })]);
+    }
+    if !user.is_in("system:authenticated") {
+        return (Vec::new(), vec![json!({ "verbs": ["get"], "nonResourceURLs": PUBLIC })]);
+    }
+    let review = |(group, resources): &(&str, &[&str])| json!({ "verbs": ["create"], "apiGroups": [group], "resources": resources });
+    let paths = [PUBLIC, DISCOVERY].map(|paths| json!({ "verbs": ["get"], "nonResourceURLs": paths }));
+    (REVIEWS.iter().map(review).collect(), paths.to_vec())
+}
+
+fn is_open(user: &User, info: &RequestInfo) -> bool {
+    let known = user.is_in("system:authenticated");
+    if info.is_resource {
+        let named = |(group, resources): &(&str, &[&str])| {
+            *group == info.group && resources.contains(&info.resource.as_str())
+        };
+        return known && info.verb == "create" && info.subresource.is_empty() && REVIEWS.iter().any(named);
+    }
+    let path = info.path.as_str();
+    let fits = |open: &&str| open.strip_suffix('*').map_or(*open == path, |start| path.starts_with(start));
+    info.verb == "get" && (PUBLIC.contains(&path) || (known && DISCOVERY.iter().any(fits)))
+}
+
 /// Whether `user` may do what `info` asks.
 ///
 /// # Errors
 /// 403 in upstream's words.
 pub fn allow(user: &User, info: &RequestInfo) -> Result<(), ApiError> {
-    if user.is_in("system:masters")
-        || (!info.is_resource && info.verb == "get" && PUBLIC.contains(&info.path.as_str()))
-    {
+    if may_everything(user) || is_open(user, info) {
         return Ok(());
     }
-    Err(refusal(user, info))
+    Err(refusal(user, info.verb, info))
 }
 
-fn refusal(user: &User, info: &RequestInfo) -> ApiError {
+/// That `user` may not `verb` what `info` is about.
+pub fn refusal(user: &User, verb: &str, info: &RequestInfo) -> ApiError {
     let who = &user.name;
     if !info.is_resource {
         return ApiError::ForbiddenPath {
-            message: format!("forbidden: User {who:?} cannot {} path {:?}", info.verb, info.path),
+            message: format!("forbidden: User {who:?} cannot {verb} path {:?}", info.path),
             subject: Subject::default(),
         };
     }
@@ -43,10 +98,8 @@ fn refusal(user: &User, info: &RequestInfo) -> ApiError {
     } else {
         format!("in the namespace {:?}", info.namespace)
     };
-    let reason = format!(
-        "User {who:?} cannot {} resource {resource:?} in API group {:?} {scope}",
-        info.verb, info.group
-    );
+    let reason =
+        format!("User {who:?} cannot {verb} resource {resource:?} in API group {:?} {scope}", info.group);
     let subject = Subject { group: info.group.clone(), kind: info.resource.clone(), name: info.name.clone() };
     ApiError::Forbidden { subject, reason }
 }
@@ -85,6 +138,18 @@ mod tests {
             Method::PUT,
             "/apis/apps/v1/namespaces/a/deployments/b/status",
             r#"deployments.apps "b" is forbidden: User "jo" cannot update resource "deployments/status" in API group "apps" in the namespace "a""#,
+        );
+        let jo = User::authenticated("jo", &[]);
+        for path in ["/api", "/apis/apps/v1", "/openapi/v2", "/version"] {
+            check(&jo, Method::GET, path, "allowed");
+        }
+        check(&jo, Method::GET, "/metrics", r#"forbidden: User "jo" cannot get path "/metrics""#);
+        check(&jo, Method::POST, "/apis/authentication.k8s.io/v1/selfsubjectreviews", "allowed");
+        check(
+            &anonymous,
+            Method::GET,
+            "/api",
+            r#"forbidden: User "system:anonymous" cannot get path "/api""#,
         );
         check(&User::authenticated("admin", &["system:masters"]), Method::DELETE, "/api/v1/nodes", "allowed");
     }

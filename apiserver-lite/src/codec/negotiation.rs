@@ -5,8 +5,13 @@ use http::{HeaderMap, header};
 
 use crate::{error::ApiError, request::Query};
 
-/// The media types that are written, as errors list them, the default first.
-pub const MEDIA_TYPES: &[&str] = &["application/json", "application/yaml"];
+/// The media types, as errors list them, the default first. The last is read, and not written yet.
+pub const MEDIA_TYPES: &[&str] =
+    &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
+/// The media types of watches. Nothing streams YAML.
+pub const STREAM_TYPES: &[&str] =
+    &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 
 /// The encoding of an answer or a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +92,9 @@ pub fn output(headers: &HeaderMap, query: &Query, forms: Forms) -> Result<Output
     if accept.is_empty() || accept == "*/*" || accept == "application/json" {
         return Ok(Output { pretty, ..Output::JSON });
     }
+    if forms != Forms::Whole {
+        route(accept, forms)?;
+    }
     let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(clause).collect();
     clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
     for clause in &clauses {
@@ -97,27 +105,41 @@ pub fn output(headers: &HeaderMap, query: &Query, forms: Forms) -> Result<Output
             }
         }
     }
-    Err(refused(accept, forms))
+    Err(ApiError::NotAcceptable(owned(MEDIA_TYPES)))
 }
 
-fn accepted() -> Vec<String> {
-    MEDIA_TYPES.iter().map(|&it| it.to_owned()).collect()
+/// Chooses the format of a watch.
+///
+/// # Errors
+/// 406, also when the client would have it as YAML.
+pub fn stream(headers: &HeaderMap, query: &Query) -> Result<Output, ApiError> {
+    let refused = || ApiError::NotAcceptable(owned(STREAM_TYPES));
+    match output(headers, query, Forms::List) {
+        Ok(output) if output.format == Format::Yaml => Err(refused()),
+        Err(ApiError::NotAcceptable(_)) => Err(refused()),
+        chosen => chosen,
+    }
 }
 
-// Upstream's router turns types away that no endpoint has, before anybody
-// looks at their parameters.
-fn refused(accept: &str, forms: Forms) -> ApiError {
+fn owned(types: &[&str]) -> Vec<String> {
+    types.iter().map(|&it| it.to_owned()).collect()
+}
+
+/// Upstream's router turns types away that no endpoint has, before anybody
+/// looks at their parameters. It knows no wildcard but `*/*`.
+///
+/// # Errors
+/// 406
+pub fn route(accept: &str, forms: Forms) -> Result<(), ApiError> {
     let media = |clause: &str| clause.split(';').next().unwrap_or_default().trim().to_owned();
-    let known = accept.split(',').map(media).any(|it| it == "*/*" || MEDIA_TYPES.contains(&it.as_str()));
-    if known || forms == Forms::Whole {
-        return ApiError::NotAcceptable(accepted());
+    if accept.split(',').map(media).any(|it| it == "*/*" || MEDIA_TYPES.contains(&it.as_str())) {
+        return Ok(());
     }
-    let mut available = accepted();
-    if forms == Forms::List {
-        available.push("application/json;stream=watch".to_owned());
-    }
-    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", available.join(", "));
-    ApiError::Status(Box::new(Status::failure(406, "NotAcceptable", message, Some(Details::default()))))
+    let streams: &[&str] = if forms == Forms::List { STREAM_TYPES } else { &[] };
+    let available = [MEDIA_TYPES, streams].concat().join(", ");
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {available}");
+    let status = Status::failure(406, "NotAcceptable", message, Some(Details::default()));
+    Err(ApiError::Status(Box::new(status)))
 }
 
 fn clause(text: &str) -> Option<Clause<'_>> {
@@ -200,7 +222,7 @@ pub fn input(headers: &HeaderMap) -> Result<Input, ApiError> {
         "" | "application/json" => Ok(Input::Json),
         "application/yaml" => Ok(Input::Yaml),
         "application/vnd.kubernetes.protobuf" => Ok(Input::Protobuf),
-        _ => Err(ApiError::UnsupportedMediaType(accepted())),
+        _ => Err(ApiError::UnsupportedMediaType(owned(MEDIA_TYPES))),
     }
 }
 
@@ -236,15 +258,25 @@ mod tests {
         check(
             "text/html",
             Forms::Object,
-            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml",
+            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
+             application/vnd.kubernetes.protobuf",
         );
+        check(
+            "application/*",
+            Forms::Object,
+            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
+             application/vnd.kubernetes.protobuf",
+        );
+        check("application/*", Forms::Whole, "Json Whole");
         check(
             "text/html",
             Forms::List,
             "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
-             application/json;stream=watch",
+             application/vnd.kubernetes.protobuf, application/json;stream=watch, \
+             application/vnd.kubernetes.protobuf;stream=watch",
         );
-        let none = "only the following media types are accepted: application/json, application/yaml";
+        let none = "only the following media types are accepted: application/json, application/yaml, \
+                    application/vnd.kubernetes.protobuf";
         check("text/html", Forms::Whole, none);
         check("application/json;as=Table;v=v2;g=meta.k8s.io", Forms::List, none);
         check("application/json;stream=foo", Forms::List, none);
@@ -253,6 +285,17 @@ mod tests {
             "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
             Forms::Object,
             "Json PartialList(\"v1\")",
+        );
+    }
+
+    #[test]
+    fn yaml_is_not_streamed() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/yaml"));
+        assert_eq!(
+            stream(&headers, &Query::default()).unwrap_err().to_string(),
+            "only the following media types are accepted: application/json;stream=watch, \
+             application/vnd.kubernetes.protobuf;stream=watch"
         );
     }
 

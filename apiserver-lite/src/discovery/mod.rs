@@ -26,7 +26,10 @@ use parking_lot::Mutex;
 use ring::digest;
 use serde::Serialize;
 
-use crate::error::ApiError;
+use crate::{
+    codec::negotiation::{self, Forms},
+    error::ApiError,
+};
 use accept::Clause;
 use groups::{Group, Version};
 
@@ -164,8 +167,9 @@ impl Discovery {
         let plain = clauses.iter().find(|it| takes_legacy(it));
         let content_type = match plain {
             None if !accept.is_empty() => {
-                let forms = [JSON, YAML, "application/vnd.kubernetes.protobuf"];
-                return Err(ApiError::NotAcceptable(forms.map(str::to_owned).to_vec()));
+                negotiation::route(accept, Forms::Object)?;
+                let forms = negotiation::MEDIA_TYPES;
+                return Err(ApiError::NotAcceptable(forms.iter().map(|&it| it.to_owned()).collect()));
             }
             Some(clause) if !clause.takes(JSON) => YAML,
             _ => JSON,

@@ -118,13 +118,15 @@ fn every_request_gets_the_form_it_asks_for() {
     let beta = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
     let refused = "only the following media types are accepted: \
                    application/json, application/yaml, application/vnd.kubernetes.protobuf";
+    let unrouted = "406: Not Acceptable\n\nAvailable representations: \
+                    application/json, application/yaml, application/vnd.kubernetes.protobuf";
     let aggregated = format!("200 {AGGREGATED}");
     for path in ["/api", "/apis", "/apis/"] {
         check(path, "", "200 application/json");
         check(path, "*/*", "200 application/json");
         check(path, "application/yaml", "200 application/yaml");
         check(path, "application/vnd.kubernetes.protobuf,application/json", "200 application/json");
-        check(path, "text/html", refused);
+        check(path, "text/html", unrouted);
         check(path, AGGREGATED, &aggregated);
         check(path, &format!("{AGGREGATED},{beta},application/json"), &aggregated);
         check(path, &format!("application/json;q=0.5,{AGGREGATED}"), &aggregated);

@@ -49,10 +49,14 @@ pub fn status(status: &Status) -> Response<Body> {
     response
 }
 
-/// An error, in the format that the client accepts where that is one of ours.
-pub fn error(error: &ApiError, headers: &HeaderMap) -> Response<Body> {
+/// An error, in the format that the client accepts; else, as upstream has it, in indented JSON.
+pub fn error(error: &ApiError, headers: &HeaderMap, query: &Query) -> Response<Body> {
     let mut response = status(&error.status());
-    let output = negotiation::output(headers, &Query::default(), Forms::Whole).unwrap_or(Output::JSON);
+    let Ok(output) = negotiation::output(headers, query, Forms::Whole) else {
+        let text = serde_json::to_vec_pretty(&error.status()).unwrap_or_default();
+        *response.body_mut() = Bytes::from(text).into();
+        return response;
+    };
     match output.format {
         Format::Yaml => {
             let value = serde_json::to_value(error.status()).unwrap_or_default();

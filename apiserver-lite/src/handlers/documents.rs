@@ -13,7 +13,7 @@ use crate::{
     request::RequestInfo,
 };
 
-/// Answers a request that is about no resource.
+/// Answers a request that is about no resource. Documents are only there to GET.
 pub fn answer(server: &Arc<ApiServer>, info: &RequestInfo, head: &Parts) -> Response<Body> {
     let registry = &server.registry;
     let rows = registry.rows();
@@ -24,9 +24,12 @@ pub fn answer(server: &Arc<ApiServer>, info: &RequestInfo, head: &Parts) -> Resp
     let Some(found) = rows.discovery(registry.config.advertise).answer(path, &accept, if_none_match) else {
         return not_found(server, info);
     };
+    if info.verb != "get" {
+        return answer::error(&ApiError::MethodNotAllowed, &head.headers, &info.query);
+    }
     let response = match found {
         Ok(response) => response,
-        Err(error) => return answer::error(&error, &head.headers),
+        Err(error) => return answer::error(&error, &head.headers, &info.query),
     };
     let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let indent = kind.starts_with(b"application/json")

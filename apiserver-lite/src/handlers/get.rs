@@ -11,7 +11,8 @@ use super::{
 use crate::{body::Body, error::ApiError, registry::options, resources::Row};
 
 pub(super) async fn object(call: &Call<'_>, row: &Arc<Row>) -> Result<Response<Body>, ApiError> {
-    let since = options::revision(call.info.query.get("resourceVersion").unwrap_or_default())?;
+    let since = options::revision(call.info.query.get("resourceVersion").unwrap_or_default())
+        .map_err(|error| ApiError::plain(500, &error.to_string()))?;
     let record = call.registry().get_since(&call.target(row), since).await?;
     answer::object(call, row, StatusCode::OK, &Shown::Record(&record))
 }

@@ -21,7 +21,7 @@ mod watch;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, header, request::Parts};
+use http::{HeaderMap, Method, Response, header, request::Parts};
 
 use crate::{
     ApiServer,
@@ -112,11 +112,14 @@ where
     let scoped = row.facts.namespaced == !info.namespace.is_empty() || info.resource == "namespaces";
     let over_all = row.facts.namespaced && info.namespace.is_empty();
     if !scoped && !(over_all && matches!(info.verb, "list" | "watch") && info.rest.is_empty()) {
-        let known = over_all && matches!(info.verb, "create" | "deletecollection");
+        let known = over_all && info.name.is_empty();
         return Err(if known { ApiError::MethodNotAllowed } else { ApiError::NoSuchPath });
     }
     if !info.rest.is_empty() && !matches!(info.subresource.as_str(), "proxy") {
         return Err(ApiError::NoSuchPath);
+    }
+    if call.head.method == Method::HEAD {
+        return Err(ApiError::MethodNotAllowed);
     }
     if info.subresource.is_empty() {
         whole(call, &row, body).await
@@ -131,10 +134,19 @@ where
     B::Error: std::fmt::Display,
 {
     let has = |verb: &str| row.facts.verbs.iter().any(|it| it == verb);
-    let named =
-        !call.info.name.is_empty() && !matches!(call.info.verb, "list" | "watch" | "deletecollection");
-    if !has(call.info.verb) || (named && call.info.verb == "create") {
+    let verb = call.info.verb;
+    let named = !call.info.name.is_empty() && !matches!(verb, "list" | "watch" | "deletecollection");
+    let own = ["get", "update", "patch", "delete"];
+    if named && !own.into_iter().any(has) {
+        return Err(ApiError::NoSuchPath);
+    }
+    // What concerns one object has no place at the collection, and the other way round.
+    let misplaced = if named { verb == "create" } else { own.contains(&verb) };
+    if !has(verb) || misplaced {
         return Err(ApiError::MethodNotAllowed);
+    }
+    if named {
+        segment(&call.info.name)?;
     }
     if row.facts.storage.is_empty() {
         return Box::pin(reviews::answer(call, row, body)).await;
@@ -152,6 +164,18 @@ where
     }
 }
 
+// Names are segments of paths, here and in the store.
+fn segment(name: &str) -> Result<(), ApiError> {
+    let why = match name {
+        "." | ".." => format!("may not be '{name}'"),
+        _ => match name.chars().find(|c| matches!(c, '/' | '%')) {
+            Some(c) => format!("may not contain '{c}'"),
+            None => return Ok(()),
+        },
+    };
+    Err(ApiError::BadRequest(format!("Name parameter invalid: {name:?}: {why}")))
+}
+
 async fn subresource<B>(call: &Call<'_>, row: &Arc<Row>, body: B) -> Result<Response<Body>, ApiError>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
@@ -161,6 +185,7 @@ where
     if !facts.verbs.iter().any(|it| it == call.info.verb) {
         return Err(ApiError::MethodNotAllowed);
     }
+    segment(&call.info.name)?;
     // The object's own kind: a part of it is read and written.
     let own_kind = facts.gvk.kind == row.facts.gvk.kind;
     match (call.info.subresource.as_str(), call.info.verb) {

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::Object;
+use coracle_api::{
+    Object,
+    status::{Details, Status},
+};
 use http::{Response, header};
 
 use super::{Call, body, create, update};
@@ -20,14 +23,6 @@ use crate::{
     },
     resources::Row,
 };
-
-/// The media types of patches, as upstream lists them when it gets another.
-const MEDIA_TYPES: &[&str] = &[
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-];
 
 pub(super) async fn object<B>(call: &Call<'_>, row: &Arc<Row>, sent: B) -> Result<Response<Body>, ApiError>
 where
@@ -85,6 +80,11 @@ fn kind(call: &Call<'_>) -> Result<Kind, ApiError> {
         "application/merge-patch+json" => Ok(Kind::Patch(Form::Merge)),
         "application/strategic-merge-patch+json" => Ok(Kind::Patch(Form::Strategic)),
         "application/apply-patch+yaml" => Ok(Kind::Apply),
-        _ => Err(ApiError::UnsupportedMediaType(MEDIA_TYPES.iter().map(|&it| it.to_owned()).collect())),
+        // Upstream's router says so, which knows no more than that no endpoint takes it.
+        _ => {
+            let text = "415: Unsupported Media Type".to_owned();
+            let status = Status::failure(415, "UnsupportedMediaType", text, Some(Details::default()));
+            Err(ApiError::Status(Box::new(status)))
+        }
     }
 }

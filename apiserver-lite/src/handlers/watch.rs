@@ -17,10 +17,9 @@ use crate::{
     body::Body,
     codec::{
         self, frame,
-        negotiation::{self, Form, Format, Forms, Output},
+        negotiation::{self, Form, Output},
         partial,
         table::{self, Include},
-        yaml,
     },
     error::ApiError,
     registry::{Target, options::ListOptions, rows},
@@ -32,7 +31,7 @@ use crate::{
 const BOOKMARKS: Duration = Duration::from_secs(60);
 
 pub(super) async fn collection(call: &Call<'_>, row: &Arc<Row>) -> Result<Response<Body>, ApiError> {
-    let output = negotiation::output(call.headers(), &call.info.query, Forms::List)?;
+    let output = negotiation::stream(call.headers(), &call.info.query)?;
     let (target, options) = list::asked(call, row, true)?;
     let include = match output.form {
         Form::Table(_) => table::include(&call.info.query)?,
@@ -185,7 +184,7 @@ impl Session {
 
     fn fail(&mut self, out: &mut BytesMut, message: String) {
         let status = ApiError::Expired(message).status();
-        self.writer.line(out, "ERROR", &serde_json::to_vec(&status).unwrap_or_default());
+        frame::json(out, "ERROR", &serde_json::to_vec(&status).unwrap_or_default());
         self.over = true;
     }
 }
@@ -201,10 +200,10 @@ struct Writer {
 
 impl Writer {
     fn content_type(&self) -> HeaderValue {
-        HeaderValue::from_static(match (self.output.format, self.output.stream) {
-            (Format::Json, false) => "application/json",
-            (Format::Json, true) => "application/json;stream=watch",
-            (Format::Yaml, _) => "application/yaml",
+        HeaderValue::from_static(if self.output.stream {
+            "application/json;stream=watch"
+        } else {
+            "application/json"
         })
     }
 
@@ -225,7 +224,7 @@ impl Writer {
 
     fn event(&mut self, out: &mut BytesMut, kind: &str, bytes: &[u8]) {
         let value = match &self.output.form {
-            Form::Whole => return self.line(out, kind, bytes),
+            Form::Whole => return frame::json(out, kind, bytes),
             Form::Partial(version) | Form::PartialList(version) => {
                 partial::object(&codec::json::parse_stored(bytes), version)
             }
@@ -239,17 +238,6 @@ impl Writer {
             }
         };
         self.headed = true;
-        self.line(out, kind, &serde_json::to_vec(&value).unwrap_or_default());
-    }
-
-    fn line(&self, out: &mut BytesMut, kind: &str, object: &[u8]) {
-        match self.output.format {
-            Format::Json => frame::json(out, kind, object),
-            Format::Yaml => {
-                let object = codec::json::tree(object);
-                let text = yaml::write(&json!({ "type": kind, "object": object }));
-                out.extend_from_slice(format!("---\n{text}").as_bytes());
-            }
-        }
+        frame::json(out, kind, &serde_json::to_vec(&value).unwrap_or_default());
     }
 }

@@ -115,8 +115,8 @@ fn integer(query: &Query, name: &str) -> Result<Option<i64>, ApiError> {
 /// Reads a resourceVersion. Empty and `0` are `None` and `Some(0)`.
 ///
 /// # Errors
-/// 400 or 422 as upstream for what is no revision.
-pub fn revision(text: &str) -> Result<Option<Revision>, ApiError> {
+/// What is no revision: each verb has a status of its own for it.
+pub fn revision(text: &str) -> Result<Option<Revision>, FieldError> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -126,8 +126,7 @@ pub fn revision(text: &str) -> Result<Option<Revision>, ApiError> {
             _ => "invalid syntax",
         };
         let detail = format!("strconv.ParseUint: parsing {text:?}: {why}");
-        let errors = vec![FieldError::invalid(&FieldPath::new("resourceVersion"), text, detail)];
-        ApiError::Invalid { subject: Subject::default(), errors }
+        FieldError::invalid(&FieldPath::new("resourceVersion"), text, detail)
     })
 }
 
@@ -139,8 +138,7 @@ impl ListOptions {
     pub fn parse(query: &Query, watch: bool) -> Result<Self, ApiError> {
         let bad = |error: String| ApiError::BadRequest(error);
         let text = |name| query.get(name).unwrap_or_default();
-        let labels = LabelSelector::parse(text("labelSelector"))
-            .map_err(|error| bad(format!("unable to parse requirement: {error}")))?;
+        let labels = LabelSelector::parse(text("labelSelector")).map_err(|error| bad(error.to_string()))?;
         let fields = FieldSelector::parse(text("fieldSelector")).map_err(|error| bad(error.to_string()))?;
         let limit = integer(query, "limit")?.unwrap_or(0);
         let timeout = integer(query, "timeoutSeconds")?;
@@ -159,7 +157,14 @@ impl ListOptions {
             initial_events: flag(query, "sendInitialEvents"),
         };
         invalid("ListOptions", options.faults(query, watch))?;
-        Ok(Self { revision: revision(text("resourceVersion"))?, ..options })
+        let revision = revision(text("resourceVersion")).map_err(|error| {
+            if watch {
+                ApiError::plain(500, &error.to_string())
+            } else {
+                bad(format!("invalid resource version: {error}"))
+            }
+        })?;
+        Ok(Self { revision, ..options })
     }
 
     fn faults(&self, query: &Query, watch: bool) -> Vec<FieldError> {

@@ -39,7 +39,7 @@ impl Page {
     /// # Errors
     /// 400 for one that we never gave.
     pub fn decode(text: &str, prefix: &str) -> Result<Self, ApiError> {
-        let bad = |what: String| ApiError::BadRequest(what);
+        let bad = |what: String| ApiError::BadRequest(format!("invalid continue token: {what}"));
         let generic = |why: String| bad(format!("continue key is not valid: {why}"));
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| generic(base64_text(text, &error)))?;
         let token: Token =
@@ -76,7 +76,8 @@ impl Page {
 fn base64_text(text: &str, error: &base64::DecodeError) -> String {
     let at = match error {
         base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
-        _ => text.len(),
+        // The last quantum is short: Go counts from its start.
+        _ => text.len() - text.len() % 4,
     };
     format!("illegal base64 data at input byte {at}")
 }
@@ -109,14 +110,17 @@ mod tests {
 
     #[test]
     fn forged_tokens_are_refused() {
-        check(r#"{"v":"x"}"#, "continue key is not valid: server does not recognize this encoded version x");
+        check(
+            r#"{"v":"x"}"#,
+            "invalid continue token: continue key is not valid: server does not recognize this encoded version x",
+        );
         check(
             r#"{"v":"meta.k8s.io/v1","rv":0,"start":"a"}"#,
-            "continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+            "invalid continue token: continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
         );
         check(
             r#"{"v":"meta.k8s.io/v1","rv":1,"start":"../secrets/a"}"#,
-            "continue key is not valid: ../secrets/a",
+            "invalid continue token: continue key is not valid: ../secrets/a",
         );
     }
 }

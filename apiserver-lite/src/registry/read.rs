@@ -75,6 +75,9 @@ impl Registry {
             // revision only when asked to match it.
             at = options.exact.then_some(revision);
         }
+        // Upstream's cache answers for "any revision" at once, and gives all that it has.
+        let any = options.revision == Some(Revision(0)) && !options.exact && after.is_none();
+        let limit = if any { 0 } else { options.limit };
         let mut listing = Listing {
             records: Vec::new(),
             revision: Revision(0),
@@ -82,8 +85,7 @@ impl Registry {
             remaining: None,
         };
         loop {
-            let query =
-                Query { prefix: filter.prefix.as_str().into(), after: after.clone(), limit: options.limit };
+            let query = Query { prefix: filter.prefix.as_str().into(), after: after.clone(), limit };
             let range = self
                 .store
                 .range(query, at)
@@ -92,9 +94,9 @@ impl Registry {
             at = Some(range.revision);
             listing.revision = range.revision;
             let last = range.records.last().map(|record| record.key.clone());
-            let left = Self::take(&mut listing, range, &filter, options.limit);
+            let left = Self::take(&mut listing, range, &filter, limit);
             let Some(last) = last.filter(|_| left > 0) else { break };
-            let full = options.limit > 0 && listing.records.len() >= options.limit;
+            let full = limit > 0 && listing.records.len() >= limit;
             if full {
                 let last = listing.records.last().map_or(last, |record| record.key.clone());
                 listing.continue_token =
