@@ -129,6 +129,7 @@ impl Cluster {
         if let Some(address) = address {
             config.advertise = address;
         }
+        config.client_authority = options.listen.as_ref().map(|(_, pki)| pki.authority.certificate.clone());
         let server = ApiServer::new(Registry::new(store.clone(), hub, config, rows));
         registry::bootstrap::run(&server.registry)
             .await
@@ -140,6 +141,10 @@ impl Cluster {
                 tasks.spawn(listener.serve(server, shutdown));
             });
         }
+        let server = cluster.server.clone();
+        cluster.start_part(|tasks, shutdown| {
+            tasks.spawn(finish(server, shutdown));
+        });
         cluster.start_loops(controllers, options.scheduler, options.nodes);
         Ok(cluster)
     }
@@ -201,6 +206,19 @@ impl Cluster {
         }
         self.server.registry.hub.close();
         self.store.close().await;
+    }
+}
+
+// Makes the objects that may come a little later. What fails is made at the
+// next start.
+async fn finish(server: Arc<ApiServer>, shutdown: CancellationToken) {
+    tokio::select! {
+        made = registry::bootstrap::finish(&server.registry) => {
+            if let Err(error) = made {
+                tracing::error!(%error, "the default objects could not all be made");
+            }
+        }
+        () = shutdown.cancelled() => {}
     }
 }
 

@@ -34,6 +34,9 @@ pub struct Config {
     pub max_body: usize,
     /// The address of the API server that the `kubernetes` Service leads to.
     pub advertise: std::net::SocketAddr,
+    /// The authority that client certificates are trusted of, in PEM, to be
+    /// told to aggregated servers.
+    pub client_authority: Option<String>,
     /// The range of cluster IPs, `--service-cluster-ip-range`.
     pub service_range: String,
     /// The range of node ports, `--service-node-port-range`, both ends in it.
@@ -51,6 +54,7 @@ impl Default for Config {
             clock: Clock::system(),
             max_body: 3 * 1024 * 1024,
             advertise: std::net::SocketAddr::from(([127, 0, 0, 1], 6443)),
+            client_authority: None,
             service_range: "10.96.0.0/12".to_owned(),
             node_ports: (30000, 32767),
             min_watch_seconds: 1800,
