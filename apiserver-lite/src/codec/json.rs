@@ -8,18 +8,13 @@ use bytes::Bytes;
 use coracle_api::Object;
 use coracle_store::Value as Stored;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The bytes to store for `object`, with the hole for its revision.
 pub fn encode(object: &Object) -> Stored {
-    let mut out = Vec::with_capacity(1024);
     let mut hole = None;
-    out.extend_from_slice(b"{\"apiVersion\":");
-    write(&mut out, &object.0.get("apiVersion").cloned().unwrap_or_default());
-    out.extend_from_slice(b",\"kind\":");
-    write(&mut out, &object.0.get("kind").cloned().unwrap_or_default());
-    if let Some(metadata) = object.metadata() {
-        out.extend_from_slice(b",\"metadata\":{");
+    let bytes = laid_out(object, |out, metadata| {
+        out.push(b'{');
         let mut wrote = false;
         let mut field = |out: &mut Vec<u8>, name: &str, value: Option<&Value>| {
             if std::mem::replace(&mut wrote, true) {
@@ -38,17 +33,36 @@ pub fn encode(object: &Object) -> Stored {
         let mut pending = true;
         for (name, value) in metadata {
             if pending && name.as_str() >= "resourceVersion" {
-                field(&mut out, "resourceVersion", None);
+                field(out, "resourceVersion", None);
                 pending = false;
             }
             if name != "resourceVersion" {
-                field(&mut out, name, Some(value));
+                field(out, name, Some(value));
             }
         }
         if pending {
-            field(&mut out, "resourceVersion", None);
+            field(out, "resourceVersion", None);
         }
         out.push(b'}');
+    });
+    Stored { bytes, hole }
+}
+
+/// The bytes of an object that is not stored so: a dry run's, or one in
+/// another version than the stored. They are laid out as stored ones are.
+pub fn plain(object: &Object) -> Bytes {
+    laid_out(object, |out, metadata| write(out, metadata))
+}
+
+fn laid_out(object: &Object, metadata: impl FnOnce(&mut Vec<u8>, &Map<String, Value>)) -> Bytes {
+    let mut out = Vec::with_capacity(1024);
+    out.extend_from_slice(b"{\"apiVersion\":");
+    write(&mut out, &object.0.get("apiVersion").cloned().unwrap_or_default());
+    out.extend_from_slice(b",\"kind\":");
+    write(&mut out, &object.0.get("kind").cloned().unwrap_or_default());
+    if let Some(map) = object.metadata() {
+        out.extend_from_slice(b",\"metadata\":");
+        metadata(&mut out, map);
     }
     for (name, value) in &object.0 {
         if matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
@@ -60,14 +74,6 @@ pub fn encode(object: &Object) -> Stored {
         write(&mut out, value);
     }
     out.extend_from_slice(b"}\n");
-    Stored { bytes: Bytes::from(out), hole }
-}
-
-/// The bytes of an object that is not stored: a dry run's.
-pub fn plain(object: &Object) -> Bytes {
-    let mut out = Vec::with_capacity(1024);
-    write(&mut out, &object.0);
-    out.push(b'\n');
     Bytes::from(out)
 }
 
@@ -175,8 +181,17 @@ mod tests {
     #[test]
     fn reads_what_decoding_lets_in() {
         let text = format!("{{\"a\":{}{}}}", "[".repeat(500), "]".repeat(500));
-        assert_eq!(inner(&plain(&parse_stored(text.as_bytes()))), text.as_bytes());
+        assert_eq!(inner(&line(&parse_stored(text.as_bytes()).0)), text.as_bytes());
         assert_eq!(parse_stored(b"[1]"), Object::default());
+    }
+
+    // A list cuts the same head off all of its items.
+    #[test]
+    fn what_is_not_stored_is_laid_out_as_what_is() {
+        let text = r#"{"action":"a","apiVersion":"events.k8s.io/v1","kind":"Event","metadata":{"name":"a"}}"#;
+        let laid_out =
+            r#"{"apiVersion":"events.k8s.io/v1","kind":"Event","metadata":{"name":"a"},"action":"a"}"#;
+        assert_eq!(inner(&plain(&parse_stored(text.as_bytes()))), laid_out.as_bytes());
     }
 
     #[test]
