@@ -18,6 +18,7 @@ mod lookup;
 pub mod namespace_lifecycle;
 pub mod persistent_volume_claim_resize;
 pub mod pod_resize_validator;
+pub mod pod_security;
 pub mod pod_topology_labels;
 pub mod priority;
 pub mod runtime_class;
@@ -124,6 +125,7 @@ pub async fn validate(
     let Some(new) = new else { return Ok(Vec::new()) };
     limit_ranger::validate(attributes, new, old).await?;
     service_account::validate(attributes, new).await?;
+    let warnings = pod_security::validate(attributes, new, old).await?;
     priority::validate(attributes, new).await?;
     persistent_volume_claim_resize::validate(attributes, new, old).await?;
     runtime_class::validate(attributes, new).await?;
@@ -132,7 +134,7 @@ pub async fn validate(
     cluster_trust_bundle_attest::validate(attributes, new, old)?;
     certificate_subject_restriction::validate(attributes, new)?;
     pod_resize_validator::validate(attributes, new, old).await?;
-    Ok(Vec::new())
+    Ok(warnings)
 }
 
 // Several reasons in one text, as upstream's aggregates print them.
