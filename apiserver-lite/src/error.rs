@@ -30,13 +30,20 @@ impl Subject {
         }
     }
 
-    /// The object `name` of a resource, by its kind: what `Invalid` names.
+    /// The object `name` of a resource, by its kind.
     pub fn kind_of(resource: &Resource, name: &str) -> Self {
         Self {
             group: resource.gvk.group.to_string(),
             kind: resource.gvk.kind.to_string(),
             name: name.to_owned(),
         }
+    }
+
+    /// The object `name` of a resource, by the kind that it is stored as: what
+    /// `Invalid` names (events of either group are those of the core).
+    pub fn stored(resource: &Resource, name: &str) -> Self {
+        let kind = &resource.storage_version;
+        Self { group: kind.group.to_string(), kind: kind.kind.to_string(), name: name.to_owned() }
     }
 
     // `deployments.apps "web"`, or without a name.

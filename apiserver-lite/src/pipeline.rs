@@ -70,10 +70,14 @@ where
         return handlers::documents::answer(server, &info, head);
     }
     let call = Call { server, info: &info, user: &user, head };
-    match handlers::dispatch(&call, body).await {
+    let mut response = match handlers::dispatch(&call, body).await {
         Ok(response) => response,
         Err(error) => handlers::answer::error(&error, &head.headers, &info.query),
+    };
+    if let Some(warning) = handlers::deprecation(&call) {
+        handlers::answer::warn_first(&mut response, warning);
     }
+    response
 }
 
 fn audit_id() -> HeaderValue {

@@ -11,6 +11,7 @@ mod merge;
 mod prune;
 mod reconcile;
 pub mod reset;
+pub mod scale;
 mod typed;
 pub mod walk;
 

@@ -1,5 +1,7 @@
 //! Objects as the rows of a table: what `kubectl get` prints.
 
+use std::borrow::Cow;
+
 use coracle_api::{Object, field::go_quote, resource::api_version};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use crate::{
     error::ApiError,
     registry::metadata,
     request::Query,
-    resources::{Cell, Column},
+    resources::{Cell, Column, Row},
 };
 
 /// How much of its object a row carries.
@@ -57,9 +59,10 @@ pub fn definitions(columns: &[Column]) -> Value {
         .collect()
 }
 
-/// The row of an object.
-pub fn row(object: &Object, columns: &[Column], include: Include, version: &str, now: Timestamp) -> Value {
-    let cells: Vec<Value> = columns
+/// The row of an object, in a table of its kind.
+pub fn row(object: &Object, kind: &Row, include: Include, version: &str, now: Timestamp) -> Value {
+    let cells: Vec<Value> = kind
+        .columns
         .iter()
         .map(|column| match &column.cell {
             Cell::Of(cell) => cell(object, now),
@@ -67,10 +70,24 @@ pub fn row(object: &Object, columns: &[Column], include: Include, version: &str,
         .collect();
     let shown = match include {
         Include::None => return json!({ "cells": cells, "object": null }),
-        Include::Metadata => partial::object(object, version),
+        Include::Metadata => partial::object(&without(object, kind.strategy.carriers()), version),
         Include::Object => object.clone().into_value(),
     };
     json!({ "cells": cells, "object": shown })
+}
+
+fn without<'a>(object: &'a Object, carriers: &[&str]) -> Cow<'a, Object> {
+    if !carriers.iter().any(|name| object.annotation(name).is_some()) {
+        return Cow::Borrowed(object);
+    }
+    let mut left = object.clone();
+    if let Some(Value::Object(annotations)) = left.metadata_mut().get_mut("annotations") {
+        annotations.retain(|name, _| !carriers.contains(&name.as_str()));
+        if annotations.is_empty() {
+            left.set_meta("annotations", None);
+        }
+    }
+    Cow::Owned(left)
 }
 
 /// A table of rows. Without `columns` it goes on from one that was sent.
@@ -100,7 +117,11 @@ pub fn created_cell(object: &Object, _now: Timestamp) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::DEFAULT_COLUMNS;
+    use crate::resources::{DEFAULT_COLUMNS, builtins};
+
+    fn kind(plural: &str) -> Row {
+        builtins().into_iter().find(|it| it.facts.plural == plural).expect("a kind")
+    }
 
     fn role() -> Object {
         let metadata = json!({ "name": "view", "creationTimestamp": "2026-11-24T06:10:30Z" });
@@ -116,9 +137,24 @@ mod tests {
             (Include::Metadata, partial),
             (Include::Object, role().into_value()),
         ] {
-            let row = row(&role(), DEFAULT_COLUMNS, include, "v1beta1", Timestamp::UNIX_EPOCH);
+            let row = row(&role(), &kind("roles"), include, "v1beta1", Timestamp::UNIX_EPOCH);
             assert_eq!(row, json!({ "cells": ["view", "2026-11-24T06:10:30Z"], "object": shown }));
         }
+    }
+
+    #[test]
+    fn rows_do_not_show_what_carries_fields() {
+        let check = |annotations: Value, expected: Value| {
+            let set = Object::from_value(json!({ "metadata": { "annotations": annotations } }));
+            let set = set.expect("an object");
+            let row = row(&set, &kind("daemonsets"), Include::Metadata, "v1", Timestamp::UNIX_EPOCH);
+            assert_eq!(row["object"]["metadata"], expected);
+        };
+        check(json!({ "deprecated.daemonset.template.generation": "1" }), json!({}));
+        check(
+            json!({ "a": "b", "deprecated.daemonset.template.generation": "1" }),
+            json!({ "annotations": { "a": "b" } }),
+        );
     }
 
     #[test]

@@ -148,7 +148,7 @@ pub fn object(
     let object = shown.object(row);
     let include = table::include(&call.info.query)?;
     let now = call.registry().config.clock.now();
-    let rows = vec![table::row(&object, &row.columns, include, version, now)];
+    let rows = vec![table::row(&object, row, include, version, now)];
     let metadata = match object.resource_version() {
         "" => tree!({}),
         revision => tree!({ "resourceVersion": revision }),
@@ -190,9 +190,7 @@ pub fn listing(call: &Call<'_>, row: &Row, listing: &Listing) -> Result<Response
     };
     let include = table::include(&call.info.query)?;
     let now = call.registry().config.clock.now();
-    let rows = objects(row, listing)
-        .map(|object| table::row(&object, &row.columns, include, version, now))
-        .collect();
+    let rows = objects(row, listing).map(|object| table::row(&object, row, include, version, now)).collect();
     Ok(value_in(&output, StatusCode::OK, &table::table(version, metadata, Some(&row.columns), rows)))
 }
 
@@ -221,6 +219,16 @@ fn whole_list(row: &Row, listing: &Listing, api_version: &str) -> Joined {
     };
     let items = listing.records.iter().map(|record| shown(row, record)).collect();
     Joined::new(&meta, items, list::head(api_version, &row.facts.gvk.kind))
+}
+
+/// Puts a `Warning` header before those that are there.
+pub fn warn_first(response: &mut Response<Body>, warning: &str) {
+    let later: Vec<HeaderValue> = response.headers().get_all(header::WARNING).iter().cloned().collect();
+    response.headers_mut().remove(header::WARNING);
+    warn(response, &[warning.to_owned()]);
+    for warning in later {
+        response.headers_mut().append(header::WARNING, warning);
+    }
 }
 
 /// Adds `Warning` headers, each once.

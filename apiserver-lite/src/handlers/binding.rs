@@ -13,7 +13,7 @@ use crate::{
     body::Body,
     codec::negotiation::{self, Forms},
     error::ApiError,
-    registry::{binding::Binding, change::Change, options::Writing},
+    registry::{binding::Binding, change::Change, metadata, options::Writing},
     resources::{Part, Row},
 };
 
@@ -33,7 +33,7 @@ where
     };
     let Some(schema) = schema else { return Err(ApiError::NoSuchPath) };
     let mut object = body::object(&sent, gvk, schema, options.validation, &mut author.warnings)?;
-    body::place(&mut object, true, &call.info.namespace)?;
+    metadata::place(&mut object, true, &call.info.namespace)?;
     let name = if call.info.name.is_empty() { object.name() } else { &call.info.name }.to_owned();
     if name != object.name() {
         return Err(ApiError::BadRequest("name in URL does not match name in Binding object".to_owned()));
@@ -68,7 +68,7 @@ fn check(object: &Object) -> Result<(), ApiError> {
     let kind = object.get_str(&["target", "kind"]);
     let mut errors = Vec::new();
     if !matches!(kind, "" | "Node") {
-        errors.push(FieldError::not_supported(&target.child("kind"), kind, &["Node", ""]));
+        errors.push(FieldError::not_supported(&target.child("kind"), kind, &["Node", "<empty>"]));
     }
     if object.get_str(&["target", "name"]).is_empty() {
         errors.push(FieldError::required(&target.child("name"), ""));

@@ -142,22 +142,3 @@ pub fn object(
         FieldValidation::Ignore => Ok(decoded.object),
     }
 }
-
-/// Checks that an object belongs where the request sends it, and puts it into
-/// the namespace when it names none.
-///
-/// # Errors
-/// 400
-pub fn place(object: &mut Object, namespaced: bool, namespace: &str) -> Result<(), ApiError> {
-    let given = object.namespace();
-    if !namespaced {
-        object.set_meta("namespace", None);
-        return Ok(());
-    }
-    if !given.is_empty() && given != namespace {
-        let text = "the namespace of the provided object does not match the namespace sent on the request";
-        return Err(ApiError::BadRequest(text.to_owned()));
-    }
-    object.set_meta("namespace", Some(namespace.into()));
-    Ok(())
-}

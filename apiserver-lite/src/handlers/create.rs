@@ -14,7 +14,7 @@ use crate::{
     body::Body,
     codec::negotiation::{self, Forms},
     error::ApiError,
-    registry::{options::Writing, write::Written},
+    registry::{metadata, options::Writing, write::Written},
     resources::Row,
 };
 
@@ -33,7 +33,7 @@ where
     let mut object =
         body::object(&sent, &facts.gvk, &facts.schema, options.validation, &mut author.warnings)?;
     row.strategy.default(&mut object);
-    body::place(&mut object, facts.namespaced, &call.info.namespace)?;
+    metadata::place(&mut object, facts.namespaced, &call.info.namespace)?;
     let target = call.target(row).named(object.name());
     let written = call.registry().create(&target, object, &mut author).await?;
     respond(call, row, &written, &author.warnings)

@@ -35,11 +35,13 @@ where
         Some(false) => StatusCode::ACCEPTED,
         _ => StatusCode::OK,
     };
-    match &deleted {
+    let mut response = match &deleted {
         Deleted::Gone(record) => gone(call, row, record),
         Deleted::Marked(record) => answer::object(call, row, pending, &Shown::Record(record)),
         Deleted::Dry { object, .. } => answer::object(call, row, StatusCode::OK, &Shown::Object(object)),
-    }
+    }?;
+    answer::warn(&mut response, &row.strategy.deletion_warnings(&options));
+    Ok(response)
 }
 
 async fn options<B>(call: &Call<'_>, sent: B) -> Result<DeleteOptions, ApiError>
@@ -90,5 +92,7 @@ where
     let (target, selected) = list::asked(call, row, false)?;
     let options = options(call, sent).await?;
     let listing = call.registry().delete_collection(&target, &selected, &options, call.user).await?;
-    answer::listing(call, row, &listing)
+    let mut response = answer::listing(call, row, &listing)?;
+    answer::warn(&mut response, &row.strategy.deletion_warnings(&options));
+    Ok(response)
 }

@@ -128,6 +128,12 @@ where
     }
 }
 
+/// What a client is told of a kind that it should use no more.
+pub fn deprecation(call: &Call<'_>) -> Option<&'static str> {
+    let info = call.info;
+    call.registry().row(&info.group, &info.version, &info.resource)?.strategy.deprecated()
+}
+
 async fn whole<B>(call: &Call<'_>, row: &Arc<Row>, body: B) -> Result<Response<Body>, ApiError>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin,

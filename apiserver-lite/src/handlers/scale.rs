@@ -6,7 +6,7 @@ use bytes::Bytes;
 use coracle_api::Object;
 use http::{Response, StatusCode};
 
-use super::{Call, answer, body, patch, update};
+use super::{Call, answer, body, patch};
 use crate::{
     body::Body,
     codec::{
@@ -14,7 +14,7 @@ use crate::{
         negotiation::{self, Forms},
     },
     error::ApiError,
-    registry::{change::Change, options::Writing, scale, write::Written},
+    registry::{change::Change, metadata, options::Writing, scale, write::Written},
     resources::{Part, Row},
 };
 
@@ -36,8 +36,8 @@ where
     let Some(facts) = row.facts.subresource("scale") else { return Err(ApiError::NoSuchPath) };
     let Some(schema) = &facts.schema else { return Err(ApiError::NoSuchPath) };
     let mut new = body::object(&sent, &facts.gvk, schema, options.validation, &mut author.warnings)?;
-    body::place(&mut new, row.facts.namespaced, &call.info.namespace)?;
-    update::check_name(&new, &call.info.name)?;
+    metadata::place(&mut new, row.facts.namespaced, &call.info.namespace)?;
+    metadata::check_name(&new, &call.info.name)?;
     write(call, row, Change::Replace(new), author).await
 }
 

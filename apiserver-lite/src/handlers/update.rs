@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::Object;
 use http::Response;
 
 use super::{Call, body, create};
@@ -11,7 +10,7 @@ use crate::{
     body::Body,
     codec::negotiation::{self, Forms},
     error::ApiError,
-    registry::{change::Change, options::Writing},
+    registry::{change::Change, metadata, options::Writing},
     resources::{Part, Row},
 };
 
@@ -30,8 +29,8 @@ where
     let mut object =
         body::object(&sent, &facts.gvk, &facts.schema, options.validation, &mut author.warnings)?;
     row.strategy.default(&mut object);
-    body::place(&mut object, facts.namespaced, &call.info.namespace)?;
-    check_name(&object, &call.info.name)?;
+    metadata::place(&mut object, facts.namespaced, &call.info.namespace)?;
+    metadata::check_name(&object, &call.info.name)?;
     let target = call.target(row);
     let written = call.registry().update(&target, part(call), &Change::Replace(object), &mut author).await?;
     create::respond(call, row, &written, &author.warnings)
@@ -44,20 +43,4 @@ pub(super) fn part<'a>(call: &Call<'a>) -> Part<'a> {
         "status" => Part::Status,
         other => Part::Other(other),
     }
-}
-
-/// Checks that an object is the one that the path names.
-pub(super) fn check_name(object: &Object, name: &str) -> Result<(), ApiError> {
-    let given = object.name();
-    if given.is_empty() {
-        return Err(ApiError::BadRequest(format!(
-            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-        )));
-    }
-    if given != name {
-        return Err(ApiError::BadRequest(format!(
-            "the name of the object ({given}) does not match the name on the URL ({name})"
-        )));
-    }
-    Ok(())
 }

@@ -231,7 +231,7 @@ impl Writer {
             Form::Table(version) => {
                 let object = codec::json::parse_stored(bytes);
                 let now: Timestamp = self.server.registry.config.clock.now();
-                let row = table::row(&object, &self.row.columns, self.include, version, now);
+                let row = table::row(&object, &self.row, self.include, version, now);
                 let columns = (!self.headed).then_some(&*self.row.columns);
                 let metadata = json!({ "resourceVersion": object.resource_version() });
                 table::table(version, metadata, columns, vec![row])

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use coracle_api::{FieldError, Object, Resource, field::FieldPath, schema::Struct};
+use coracle_api::{
+    FieldError, Object, Resource,
+    field::{FieldPath, go_quote},
+    schema::Struct,
+};
 use serde_json::Value;
 
 use super::{binding::Binding, options::FieldValidation, scale};
@@ -10,7 +14,10 @@ use crate::{
     apply::{self, Writer},
     error::{ApiError, Subject},
     patch::{self, PatchError},
-    schema::decode,
+    schema::{
+        decode::{self, Decoded},
+        go_order,
+    },
 };
 
 /// A change to an object that is there (or, for some, not yet).
@@ -119,11 +126,18 @@ impl Patch {
             Form::Strategic => patch::strategic::apply(target, &self.body, schema),
         }
         .map_err(refused)?;
-        let decoded = decode::value(&patched, &facts.gvk, schema)
-            .map_err(|error| self.invalid(&patched, error.to_string()))?;
+        let decoded = match unversioned(&patched).filter(|_| self.form != Form::Strategic) {
+            Some(strict) => Decoded { object: Object::default(), strict },
+            None => decode::value(&patched, &facts.gvk, schema)
+                .map_err(|error| self.invalid(&patched, schema, error.to_string()))?,
+        };
         strict.extend(decoded.strict);
         if self.validation == FieldValidation::Strict && !strict.is_empty() {
-            return Err(self.invalid(&patched, format!("strict decoding error: {}", strict.join(", "))));
+            return Err(self.invalid(
+                &patched,
+                schema,
+                format!("strict decoding error: {}", strict.join(", ")),
+            ));
         }
         if self.validation == FieldValidation::Ignore {
             strict.clear();
@@ -132,9 +146,16 @@ impl Patch {
     }
 
     // What the error shows: the patched object, or the patch as Go prints it.
-    fn invalid(&self, patched: &Value, detail: String) -> ApiError {
+    fn invalid(&self, patched: &Value, schema: &Struct, detail: String) -> ApiError {
         let shown = match self.form {
-            Form::Json | Form::Merge => patched.to_string(),
+            Form::Merge => {
+                let touched: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+                go_order::patched(patched, schema, &touched)
+            }
+            Form::Json => {
+                let operations: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+                go_order::patched(patched, schema, &go_order::ways(&operations))
+            }
             Form::Strategic => {
                 let patch = serde_json::from_slice(&self.body).unwrap_or_default();
                 patch::golang::verbose(&patch)
@@ -143,6 +164,17 @@ impl Patch {
         let errors = vec![FieldError::invalid(&FieldPath::new("patch"), shown, detail)];
         ApiError::Invalid { subject: Subject::default(), errors }
     }
+}
+
+// Without a version upstream reads into its internal type, which has none of
+// the fields under the names that they have in versions.
+fn unversioned(patched: &Value) -> Option<Vec<String>> {
+    let fields = patched.as_object()?;
+    if fields.get("apiVersion").and_then(Value::as_str).is_some_and(|it| !it.is_empty()) {
+        return None;
+    }
+    let unknown = fields.keys().filter(|name| !["apiVersion", "kind"].contains(&name.as_str()));
+    Some(unknown.map(|name| format!("unknown field {}", go_quote(name))).collect())
 }
 
 fn refused(error: PatchError) -> ApiError {

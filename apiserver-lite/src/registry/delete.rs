@@ -27,7 +27,7 @@ const TRIES: usize = 16;
 
 /// What came of a deletion.
 pub enum Deleted {
-    /// The object is gone; its last state.
+    /// The object is gone; its last state, at the revision of the deletion.
     Gone(Arc<Record>),
     /// It is marked, and goes when its grace or its finalizers are over.
     Marked(Arc<Record>),
@@ -122,10 +122,9 @@ impl Registry {
         };
         let removing = matches!(write, Commit::Delete { .. });
         match self.store.commit(write).await {
-            Ok(_) if removing => {
+            Ok(record) if removing => {
                 target.row.strategy.removed(object);
-                // The answer shows the object as it was last written.
-                Ok(Done::Finished(Deleted::Gone(record.clone())))
+                Ok(Done::Finished(Deleted::Gone(record)))
             }
             Ok(record) if then_remove => Ok(Done::Marked(record)),
             Ok(record) => Ok(Done::Finished(Deleted::Marked(record))),

@@ -5,6 +5,8 @@ use jiff::Timestamp;
 use rand::Rng;
 use serde_json::Value;
 
+use crate::error::ApiError;
+
 /// RFC 3339 in whole seconds, as Kubernetes writes times.
 pub fn stamp(now: Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -68,4 +70,39 @@ pub const FOREGROUND: &str = "foregroundDeletion";
 pub fn set_finalizers(object: &mut Object, finalizers: Vec<String>) {
     let value = (!finalizers.is_empty()).then(|| finalizers.into_iter().map(Value::from).collect());
     object.set_meta("finalizers", value.map(Value::Array));
+}
+
+/// Checks that an object belongs where the request sends it, and puts it into
+/// the namespace when it names none.
+///
+/// # Errors
+/// 400
+pub fn place(object: &mut Object, namespaced: bool, namespace: &str) -> Result<(), ApiError> {
+    let given = object.namespace();
+    if !namespaced {
+        object.set_meta("namespace", None);
+        return Ok(());
+    }
+    if !given.is_empty() && given != namespace {
+        let text = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::BadRequest(text.to_owned()));
+    }
+    object.set_meta("namespace", Some(namespace.into()));
+    Ok(())
+}
+
+/// Checks that an object is the one that the path names.
+pub fn check_name(object: &Object, name: &str) -> Result<(), ApiError> {
+    let given = object.name();
+    if given.is_empty() {
+        return Err(ApiError::BadRequest(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if given != name {
+        return Err(ApiError::BadRequest(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        )));
+    }
+    Ok(())
 }

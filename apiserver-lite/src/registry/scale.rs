@@ -3,9 +3,12 @@
 use coracle_api::{FieldError, LabelSelector, Object, Resource, field::FieldPath};
 use serde_json::{Value, json};
 
-use super::change::{Change, Changed};
+use super::{
+    change::{Change, Changed},
+    metadata,
+};
 use crate::{
-    apply::Writer,
+    apply::{self, Writer},
     error::{ApiError, Subject},
 };
 
@@ -47,6 +50,16 @@ fn selector(object: &Object) -> Result<String, ApiError> {
         .map_err(|error| ApiError::BadRequest(error.to_string()))
 }
 
+fn check_uid(scale: &Object, facts: &Resource, current: &Object) -> Result<(), ApiError> {
+    let (uid, there) = (scale.uid(), current.uid());
+    if uid.is_empty() || uid == there {
+        return Ok(());
+    }
+    let subject = Subject { kind: format!("{}/scale", facts.plural), ..Subject::of(facts, current.name()) };
+    let reason = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {there}");
+    Err(ApiError::Conflict { subject, reason })
+}
+
 /// The object after `change` to its scale.
 ///
 /// # Errors
@@ -67,7 +80,16 @@ pub fn change(
         schema: scale.unwrap_or_else(|| facts.schema.clone()),
         ..facts.clone()
     };
-    let changed = change.onto(&scale_facts, &of(current)?, writer)?;
+    let mut before = of(current)?;
+    before.set_meta("managedFields", apply::scale::of_scale(current.meta("managedFields"), facts));
+    let mut changed = change.onto(&scale_facts, &before, writer)?;
+    if !matches!(change, Change::Apply(_)) {
+        apply::updated(&scale_facts, Some(&before), &mut changed.object, writer);
+    }
+    if !matches!(change, Change::Replace(_)) {
+        metadata::place(&mut changed.object, facts.namespaced, current.namespace())?;
+        metadata::check_name(&changed.object, current.name())?;
+    }
     let wanted = changed.object.get(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
     if wanted < 0 {
         let path = FieldPath::new("spec").child("replicas");
@@ -76,8 +98,11 @@ pub fn change(
             Subject { group: "autoscaling".into(), kind: "Scale".into(), name: current.name().to_owned() };
         return Err(ApiError::Invalid { subject, errors });
     }
+    check_uid(&changed.object, facts, current)?;
     let mut object = current.clone();
     object.section_mut("spec").insert("replicas".to_owned(), wanted.into());
+    let owners = changed.object.meta("managedFields");
+    object.set_meta("managedFields", apply::scale::of_parent(current.meta("managedFields"), owners, facts));
     for field in ["resourceVersion", "uid"] {
         object.set_meta(field, changed.object.meta(field).cloned());
     }

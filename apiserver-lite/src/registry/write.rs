@@ -164,7 +164,7 @@ impl Registry {
         }
         errors.extend(strategy.validate(&write, new, None));
         if !errors.is_empty() {
-            return Err(ApiError::Invalid { subject: Subject::kind_of(facts, new.name()), errors });
+            return Err(ApiError::Invalid { subject: Subject::stored(facts, new.name()), errors });
         }
         author.warnings.extend(strategy.warnings(&write, new, None));
         canonical::canonicalize(new, &self.stored_schema(target));
@@ -205,11 +205,20 @@ impl Registry {
             if matches!(change, Change::Patch(_) | Change::Apply(_)) {
                 target.row.strategy.default(&mut new);
             }
-            if !matches!(change, Change::Apply(_) | Change::Bind(_)) {
+            // A change to the scale knows its owners itself.
+            if !matches!(change, Change::Apply(_) | Change::Bind(_) | Change::Scale(_)) {
                 self.dedup_owners(&mut new, author, false);
                 self.manage(target, part, Some(&before), &mut new, author, now);
             }
-            let pinned = self.pin(target, &mut new, &old)? && matches!(change, Change::Replace(_));
+            if matches!(change, Change::Patch(_) | Change::Apply(_)) {
+                metadata::place(&mut new, target.row.facts.namespaced, &target.namespace)?;
+                metadata::check_name(&new, &target.name)?;
+            }
+            let replaces = matches!(change, Change::Replace(_));
+            if replaces {
+                check_uid(target, &new, &old)?;
+            }
+            let pinned = self.pin(target, &mut new, &old)? && replaces;
             let claim = match change {
                 // Upstream's scheduler writes past the strategy.
                 Change::Bind(_) => Claim::default(),
@@ -268,12 +277,6 @@ impl Registry {
         let facts = &target.row.facts;
         let subject = Subject::of(facts, &target.name);
         let (asked, current) = (new.resource_version().to_owned(), old.resource_version());
-        let uid = new.uid();
-        if !uid.is_empty() && uid != old.uid() {
-            let reason =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid());
-            return Err(ApiError::Conflict { subject, reason });
-        }
         if asked.is_empty() || asked == "0" {
             if !target.row.strategy.updates_unconditionally() {
                 let path = FieldPath::new("metadata.resourceVersion");
@@ -332,7 +335,7 @@ impl Registry {
         }
         errors.extend(strategy.validate(&write, new, Some(old)));
         if !errors.is_empty() {
-            return Err(ApiError::Invalid { subject: Subject::kind_of(facts, &target.name), errors });
+            return Err(ApiError::Invalid { subject: Subject::stored(facts, &target.name), errors });
         }
         author.warnings.extend(strategy.warnings(&write, new, Some(old)));
         canonical::canonicalize(new, &self.stored_schema(target));
@@ -440,6 +443,16 @@ impl Registry {
             twice.join(", ")
         ));
     }
+}
+
+// Who replaces an object by its uid means no other one.
+fn check_uid(target: &Target, new: &Object, old: &Object) -> Result<(), ApiError> {
+    let (uid, there) = (new.uid(), old.uid());
+    if uid.is_empty() || uid == there {
+        return Ok(());
+    }
+    let reason = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {there}");
+    Err(ApiError::Conflict { subject: Subject::of(&target.row.facts, &target.name), reason })
 }
 
 // Whether the object's managedFields say who wrote it: an apply's do.

@@ -314,6 +314,23 @@ pub trait Strategy: Send + Sync + 'static {
         true
     }
 
+    /// What every client of the kind is told: that it is deprecated, and since
+    /// when.
+    fn deprecated(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// `Warning` headers for who deletes with these options.
+    fn deletion_warnings(&self, _options: &DeleteOptions) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Annotations that stand for fields which only upstream's internal version
+    /// has: tables do not show them.
+    fn carriers(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whether a deletion answers with the object and not with a Status.
     fn returns_deleted(&self) -> bool {
         false

@@ -5,6 +5,7 @@
 
 pub mod canonical;
 pub mod decode;
+pub mod go_order;
 mod go_type;
 mod reader;
 mod registered;

@@ -10,6 +10,7 @@ use crate::resources::{
     Column, Part, Strategy, Write,
     admissionregistration::webhooks::{service_faults, url_faults},
     columns::{CREATED_AT, NAME, show, wide},
+    core::pods::internal::Internal,
     rules::IMMUTABLE,
     tree::{field, list, object_mut, section, set, text, texts, truth},
 };
@@ -154,7 +155,7 @@ fn versions(spec: &Value, path: &FieldPath) -> Vec<FieldError> {
     for (index, version) in versions.iter().enumerate() {
         if version["schema"]["openAPIV3Schema"].is_null() {
             let path = path.index(index).child("schema").child("openAPIV3Schema");
-            errors.push(FieldError::required(&path, "schemas are required"));
+            errors.push(FieldError::required(&path, ""));
         }
     }
     for (index, version) in versions.iter().enumerate() {
@@ -175,15 +176,28 @@ fn versions(spec: &Value, path: &FieldPath) -> Vec<FieldError> {
         }
     }
     let names: BTreeSet<&str> = versions.iter().map(|it| text(&it["name"])).collect();
-    let shown = || Value::Array(versions.to_vec());
+    let wrong = |detail: &str| {
+        let shown = shown(versions, alone);
+        FieldError::invalid(path, Value::Array(versions.to_vec()), detail).showing(shown)
+    };
     if names.len() != versions.len() {
-        errors.push(FieldError::invalid(path, shown(), "must contain unique version names"));
+        errors.push(wrong("must contain unique version names"));
     }
     if versions.iter().filter(|it| truth(&it["storage"])).count() != 1 {
-        let detail = "must have exactly one version marked as storage version";
-        errors.push(FieldError::invalid(path, shown(), detail));
+        errors.push(wrong("must have exactly one version marked as storage version"));
     }
     errors
+}
+
+// The versions as upstream holds them: what the only one says of its objects
+// stands beside the list then.
+fn shown(versions: &[Value], alone: bool) -> String {
+    const OF_ALL: [&str; 4] = ["schema", "subresources", "additionalPrinterColumns", "selectableFields"];
+    let mut versions = versions.to_vec();
+    for version in versions.iter_mut().filter_map(Value::as_object_mut).filter(|_| alone) {
+        version.retain(|name, _| !OF_ALL.contains(&name.as_str()));
+    }
+    Internal::read().compact_list("CustomResourceDefinitionVersion", &versions)
 }
 
 fn printer_column(column: &Value, path: &FieldPath) -> Vec<FieldError> {

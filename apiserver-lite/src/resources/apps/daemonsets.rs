@@ -11,7 +11,7 @@ use crate::resources::{
     columns::{AGE, NAME, integer, labels, selector, wide},
     label_selectors::SELECTOR,
     rules::{Check, Errors, Place, Rule, check},
-    tree::{field, section},
+    tree::{field, map_mut, section},
     workloads::{self, CONTAINERS, IMAGES, TEMPLATE, unset},
 };
 
@@ -36,21 +36,19 @@ impl Strategy for DaemonSets {
             }
         }
         workloads::default_template(object, TEMPLATE);
+        // Every object that is read has its count written into it, which is so
+        // a field of who writes.
+        set_count(object, count(object));
     }
 
     fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
         workloads::prepare(write, new, old, TEMPLATE);
-        let count =
-            |object: &Object| object.annotation(COUNT).and_then(|it| it.parse::<i64>().ok()).unwrap_or(0);
         let counted = match (write.part, old) {
             (Part::Status, Some(old)) => count(old),
             (_, Some(old)) => count(old) + i64::from(new.get(TEMPLATE) != old.get(TEMPLATE)),
             (_, None) => count(new).max(1),
         };
-        let slot = new.metadata_mut().entry("annotations").or_insert_with(|| json!({}));
-        if let Some(annotations) = slot.as_object_mut() {
-            annotations.insert(COUNT.to_owned(), counted.to_string().into());
-        }
+        set_count(new, counted);
     }
 
     fn validate(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
@@ -68,9 +66,21 @@ impl Strategy for DaemonSets {
         workloads::warn(write, new, old, TEMPLATE, false)
     }
 
+    fn carriers(&self) -> &'static [&'static str] {
+        &[COUNT]
+    }
+
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         format::name_is_subdomain(name, prefix)
     }
+}
+
+fn count(object: &Object) -> i64 {
+    object.annotation(COUNT).and_then(|it| it.parse().ok()).unwrap_or(0)
+}
+
+fn set_count(object: &mut Object, count: i64) {
+    map_mut(object.metadata_mut(), "annotations").insert(COUNT.to_owned(), count.to_string().into());
 }
 
 static SPEC: &[Check] = &[

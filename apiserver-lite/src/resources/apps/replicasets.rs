@@ -6,7 +6,7 @@ use crate::resources::{
     Column, Part, Strategy, Write,
     columns::{AGE, NAME, integer, selector, wide},
     rules::{Check, Rule},
-    tree::{field, number, section},
+    tree::section,
     workloads::{self, CONTAINERS, IMAGES, TEMPLATE, unset},
 };
 
@@ -36,14 +36,6 @@ impl Strategy for ReplicaSets {
 
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         format::name_is_subdomain(name, prefix)
-    }
-
-    fn selectable(&self, object: &Object) -> Vec<(&'static str, String)> {
-        vec![("status.replicas", number(field(object, &["status", "replicas"])).to_string())]
-    }
-
-    fn selectors(&self) -> &'static [&'static str] {
-        &["status.replicas"]
     }
 }
 

@@ -10,7 +10,8 @@ const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
-const CARRIERS: [&str; 6] = [
+/// What carries in v1 what only v2 has fields for.
+pub const CARRIERS: &[&str] = &[
     METRICS,
     CURRENT,
     CONDITIONS,
@@ -40,7 +41,7 @@ fn carried(object: &Object, name: &str) -> Option<Value> {
 fn drop_carriers(object: &mut Object) {
     let Some(Value::Object(annotations)) = object.metadata_mut().get_mut("annotations") else { return };
     for name in CARRIERS {
-        annotations.remove(name);
+        annotations.remove(*name);
     }
     if annotations.is_empty() {
         object.set_meta("annotations", None);
@@ -66,6 +67,9 @@ pub fn to_v2(object: &mut Object) {
         spec.insert("behavior".to_owned(), behavior);
     }
     if let Some(Value::Object(new)) = object.0.get_mut("status") {
+        if new.get("currentReplicas").is_some_and(|it| *it == 0) {
+            new.remove("currentReplicas");
+        }
         let utilization = new.remove("currentCPUUtilizationPercentage");
         let cpu = utilization.map(|it| {
             vec![json!({"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": it}}})]
@@ -100,6 +104,8 @@ pub fn to_v1(object: &mut Object) {
         annotations.push((BEHAVIOR, internal_behavior(&behavior)));
     }
     if let Some(Value::Object(old)) = object.0.get_mut("status") {
+        // v2 leaves a zero out.
+        old.entry("currentReplicas").or_insert_with(|| 0.into());
         let current = old.remove("currentMetrics").unwrap_or_default();
         for it in list(&current).iter().filter(|it| text(&it["resource"]["name"]) == "cpu") {
             if let Some(share) = it["resource"]["current"].get("averageUtilization") {

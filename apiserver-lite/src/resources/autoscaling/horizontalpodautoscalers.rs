@@ -73,7 +73,12 @@ impl Strategy for HorizontalPodAutoscalers {
                 }
             }
         }
+        rules::check(DECLARED, &spec, &mut errors);
         errors
+    }
+
+    fn carriers(&self) -> &'static [&'static str] {
+        conversion::CARRIERS
     }
 
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
@@ -93,20 +98,29 @@ fn default_behavior(behavior: &mut Map<String, Value>) {
 }
 
 static SPEC: &[Check] = &[
-    Check::Field("minReplicas", &[Rule::AtLeast(0, NOT_NEGATIVE)]),
     Check::With(|spec, errors| {
         let (least, most) = (spec.number("minReplicas"), spec.number("maxReplicas").unwrap_or(0));
         let path = spec.path_of("maxReplicas");
-        if most == 0 {
-            errors.push(FieldError::required(&path, ""));
-        } else if most < 0 {
-            errors.push(FieldError::invalid(&path, most, "must be greater than or equal to 1"));
-        }
         if least.is_some_and(|least| most < least) {
             errors.push(FieldError::invalid(&path, most, "must be greater than or equal to `minReplicas`"));
         }
     }),
     Check::Within("scaleTargetRef", REFERENCE),
+];
+
+// What upstream declares, and so says last.
+static DECLARED: &[Check] = &[
+    Check::Field("minReplicas", &[Rule::AtLeast(0, NOT_NEGATIVE)]),
+    Check::With(|spec, errors| {
+        let path = spec.path_of("maxReplicas");
+        match spec.number("maxReplicas").unwrap_or(0) {
+            0 => errors.push(FieldError::required(&path, "")),
+            most if most < 0 => {
+                errors.push(FieldError::invalid(&path, most, "must be greater than or equal to 1"));
+            }
+            _ => {}
+        }
+    }),
 ];
 
 static STATUS: &[Check] = &[

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{job_spec, job_status};
+use crate::registry::options::DeleteOptions;
 use crate::resources::{
     Column, Part, Strategy, Write, age,
     columns::{AGE, NAME, selector, wide},
@@ -30,7 +31,15 @@ impl Strategy for Jobs {
 
     fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
         if old.is_none() {
+            let labels = |job: &Object| job.get(&["spec", "template", "metadata", "labels"]).cloned();
+            // In upstream's memory labels that came from the template still are
+            // the template's, and so get what is generated for it.
+            let shared = new.meta("labels").is_some() && new.meta("labels").cloned() == labels(new);
             generate_selector(new);
+            if shared {
+                let labels = labels(new);
+                new.set_meta("labels", labels);
+            }
             // Upstream sets defaults again when it reads what it stored.
             default_labels(new);
         }
@@ -71,6 +80,12 @@ impl Strategy for Jobs {
 
     fn orphans_by_default(&self) -> bool {
         true
+    }
+
+    fn deletion_warnings(&self, options: &DeleteOptions) -> Vec<String> {
+        let said = options.propagation_policy.is_some() || options.orphan_dependents.is_some();
+        let warning = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+        if said { Vec::new() } else { vec![warning.to_owned()] }
     }
 }
 

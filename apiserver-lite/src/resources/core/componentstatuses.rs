@@ -9,7 +9,11 @@ use crate::resources::{
 /// The behaviour of component statuses: no client writes them.
 pub struct ComponentStatuses;
 
-impl Strategy for ComponentStatuses {}
+impl Strategy for ComponentStatuses {
+    fn deprecated(&self) -> Option<&'static str> {
+        Some("v1 ComponentStatus is deprecated in v1.19+")
+    }
+}
 
 fn healthy(component: &coracle_api::Object) -> Option<&serde_json::Value> {
     list(section(component, "conditions")).iter().find(|it| text(&it["type"]) == "Healthy")

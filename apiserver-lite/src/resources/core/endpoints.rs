@@ -18,6 +18,10 @@ pub const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 pub struct Endpoints;
 
 impl Strategy for Endpoints {
+    fn deprecated(&self) -> Option<&'static str> {
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+    }
+
     fn default(&self, object: &mut Object) {
         for subset in objects_mut(&mut object.0, "subsets") {
             for port in objects_mut(subset, "ports") {

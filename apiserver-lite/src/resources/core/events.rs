@@ -37,10 +37,6 @@ impl Strategy for Events {
         errors
     }
 
-    fn name(&self, name: &str, prefix: bool) -> Vec<String> {
-        format::name_is_subdomain(name, prefix)
-    }
-
     fn creates_on_update(&self) -> bool {
         true
     }

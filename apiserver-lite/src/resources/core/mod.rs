@@ -6,7 +6,6 @@ pub mod componentstatuses;
 pub mod configmaps;
 pub mod endpoints;
 pub mod events;
-mod json_diff;
 pub mod limitranges;
 pub mod namespaces;
 pub mod node_selectors;

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use coracle_api::{FieldError, FieldPath, Object, format};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::resources::{
     Column, Part, Strategy, Write,
     columns::{AGE, NAME, filled_or, show, wide},
     restore,
     tree::{entries, field, list, set, text, texts, truth},
+    workloads::showing,
 };
 
 use super::{addresses, quantities};
@@ -19,6 +20,7 @@ pub struct Nodes;
 
 impl Strategy for Nodes {
     fn default(&self, object: &mut Object) {
+        pair_cidrs(object);
         if field(object, &["status", "allocatable"]).is_null() {
             let capacity = field(object, &["status", "capacity"]);
             if let Value::Object(capacity) = capacity.clone() {
@@ -84,6 +86,20 @@ impl Strategy for Nodes {
 
     fn selectable(&self, object: &Object) -> Vec<(&'static str, String)> {
         vec![("spec.unschedulable", truth(field(object, &["spec", "unschedulable"])).to_string())]
+    }
+}
+
+// The first of the pod CIDRs stands alone too, where older clients look for it;
+// what they say counts.
+fn pair_cidrs(node: &mut Object) {
+    let Some(Value::Object(spec)) = node.0.get_mut("spec") else { return };
+    let first = spec.get("podCIDRs").and_then(|it| it.get(0)).cloned();
+    match spec.get("podCIDR").filter(|it| set(it)).cloned() {
+        Some(cidr) if first.as_ref() != Some(&cidr) => {
+            drop(spec.insert("podCIDRs".to_owned(), json!([cidr])))
+        }
+        Some(_) => {}
+        None => drop(first.and_then(|first| spec.insert("podCIDR".to_owned(), first))),
     }
 }
 
@@ -157,7 +173,7 @@ fn taints(new: &Object) -> Vec<FieldError> {
         }
         errors.extend(effect_fault(effect, &path.child("effect")));
         if !seen.insert((effect, key)) {
-            let mut error = FieldError::duplicate(&path, taint.clone());
+            let mut error = showing(FieldError::duplicate(&path, taint.clone()), "Taint", taint);
             error.detail = "taints must be unique by key and effect pair".to_owned();
             errors.push(error);
         }

@@ -13,10 +13,10 @@ use crate::resources::{
 };
 
 use super::{
-    json_diff,
     persistentvolumes::{
         CLASS_ANNOTATION, VOLUME_MODES, access_modes, class, modes_shown, needs_version, phase,
     },
+    pods::diff,
     quantities,
 };
 
@@ -64,6 +64,10 @@ impl Strategy for PersistentVolumeClaims {
 
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         format::name_is_subdomain(name, prefix)
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
     }
 }
 
@@ -188,7 +192,7 @@ fn update(new: &Object, old: &Object) -> Vec<FieldError> {
     if old_spec != new_spec {
         let detail = format!(
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{}",
-            json_diff::unified(&old_spec, &new_spec)
+            diff::of("PersistentVolumeClaimSpec", &old_spec, &new_spec)
         );
         errors.push(FieldError::forbidden(&spec, detail));
     }

@@ -11,7 +11,7 @@ use crate::resources::{
     tree::{count, entries, field, list, or_default, section, set, text, time},
 };
 
-use super::{json_diff, node_selectors, quantities, volume_sources};
+use super::{node_selectors, pods::diff, quantities, volume_sources};
 
 /// The ways in which a volume may be mounted.
 pub const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -73,6 +73,10 @@ impl Strategy for PersistentVolumes {
 
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         format::name_is_subdomain(name, prefix)
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
     }
 }
 
@@ -204,7 +208,7 @@ fn update(new: &Object, old: &Object) -> Vec<FieldError> {
     if before != after {
         let detail = format!(
             "spec.persistentvolumesource is immutable after creation\n{}",
-            json_diff::unified(&before, &after)
+            diff::of("PersistentVolumeSource", &before, &after)
         );
         errors.push(FieldError::forbidden(&FieldPath::new("spec").child("persistentvolumesource"), detail));
     }

@@ -74,6 +74,10 @@ impl Strategy for ResourceQuotas {
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         format::name_is_subdomain(name, prefix)
     }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
 }
 
 fn amounts(quota: &Object, part: &str, list: &str) -> Vec<FieldError> {

@@ -35,6 +35,10 @@ impl Strategy for ServiceAccounts {
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         format::name_is_subdomain(name, prefix)
     }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
 }
 
 /// The columns.

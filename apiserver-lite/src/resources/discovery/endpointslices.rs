@@ -50,9 +50,8 @@ impl Strategy for EndpointSlices {
             errors.extend(endpoints(new));
         }
         if let Some(old) = old {
-            let kind = text(section(new, "addressType"));
-            if kind != text(section(old, "addressType")) {
-                errors.push(FieldError::invalid(&FieldPath::new("addressType"), kind, IMMUTABLE));
+            if section(new, "addressType") != section(old, "addressType") {
+                errors.push(FieldError::invalid(&FieldPath::new("addressType"), Value::Null, IMMUTABLE));
             }
         }
         errors

@@ -9,6 +9,7 @@ use crate::resources::{
     label_selectors,
     rules::{self, Check, Errors, Place, Rule},
     tree::{field, number},
+    workloads,
 };
 
 /// The behaviour of pod disruption budgets.
@@ -22,10 +23,6 @@ impl Strategy for PodDisruptionBudgets {
         rules::validate(&[Check::Within("spec", SPEC)], new, None)
     }
 
-    fn name(&self, name: &str, prefix: bool) -> Vec<String> {
-        format::name_is_subdomain(name, prefix)
-    }
-
     fn updates_unconditionally(&self) -> bool {
         false
     }
@@ -35,7 +32,8 @@ static SPEC: &[Check] = &[
     Check::With(|spec, errors| {
         if spec.has("minAvailable") && spec.has("maxUnavailable") {
             let detail = "minAvailable and maxUnavailable cannot be both set";
-            errors.push(FieldError::invalid(&spec.path(), spec.value().clone(), detail));
+            let error = FieldError::invalid(&spec.path(), spec.value().clone(), detail);
+            errors.push(workloads::showing(error, "PodDisruptionBudgetSpec", spec.value()));
         }
         amount(spec, "minAvailable", errors);
         amount(spec, "maxUnavailable", errors);

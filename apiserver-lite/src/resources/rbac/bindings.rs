@@ -8,6 +8,7 @@ use crate::resources::{
     columns::{AGE, NAME, wide},
     rules::IMMUTABLE,
     tree::{list, map_mut, objects_mut, or_default, section, text},
+    workloads::showing,
 };
 
 /// The group.
@@ -90,7 +91,7 @@ fn binding(new: &Object, old: Option<&Object>, kinds: &[&str], namespaced: bool)
         errors.extend(subject(it, namespaced, &FieldPath::new("subjects").index(index)));
     }
     if old.is_some_and(|old| section(old, "roleRef") != role) {
-        errors.push(FieldError::invalid(&path, role.clone(), IMMUTABLE));
+        errors.push(showing(FieldError::invalid(&path, role.clone(), IMMUTABLE), "RoleRef", role));
     }
     errors
 }

@@ -44,6 +44,10 @@ impl Strategy for ResourceClaims {
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         format::name_is_subdomain(name, prefix)
     }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
 }
 
 impl Strategy for ResourceClaimTemplates {
@@ -66,6 +70,10 @@ impl Strategy for ResourceClaimTemplates {
 
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         format::name_is_subdomain(name, prefix)
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
     }
 }
 

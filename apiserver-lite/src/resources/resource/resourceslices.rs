@@ -60,6 +60,10 @@ impl Strategy for ResourceSlices {
             ("spec.driver", object.get_str(&["spec", "driver"]).to_owned()),
         ]
     }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
 }
 
 /// The columns.

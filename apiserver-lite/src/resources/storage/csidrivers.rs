@@ -74,6 +74,10 @@ impl Strategy for CsiDrivers {
     fn updates_unconditionally(&self) -> bool {
         false
     }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
 }
 
 static SPEC: &[Check] = &[

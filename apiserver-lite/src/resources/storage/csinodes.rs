@@ -49,6 +49,10 @@ impl Strategy for CsiNodes {
     fn updates_unconditionally(&self) -> bool {
         false
     }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
 }
 
 fn driver(driver: &Value, before: &[Value], path: &FieldPath) -> Vec<FieldError> {

@@ -24,10 +24,10 @@ impl Strategy for StorageClasses {
         errors.extend(parameters(new, true));
         errors.extend(rules::validate(CLASS, new, None));
         if let Some(old) = old {
-            for name in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+            for name in ["provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"] {
                 let (before, now) = (section(old, name), section(new, name));
                 if before != now && (name != "parameters" || count(before) + count(now) > 0) {
-                    errors.push(FieldError::invalid(&FieldPath::new(name), now.clone(), IMMUTABLE));
+                    errors.push(FieldError::invalid(&FieldPath::new(name), Value::Null, IMMUTABLE));
                 }
             }
         }
@@ -36,6 +36,10 @@ impl Strategy for StorageClasses {
 
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         format::name_is_subdomain(name, prefix)
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
     }
 }
 

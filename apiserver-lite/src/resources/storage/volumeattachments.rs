@@ -49,6 +49,10 @@ impl Strategy for VolumeAttachments {
     fn updates_unconditionally(&self) -> bool {
         false
     }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
 }
 
 fn source(source: &Value, path: &FieldPath) -> Option<FieldError> {

@@ -22,7 +22,8 @@ pub fn of_ephemeral_container(old: &Value, new: &Value) -> String {
     of("EphemeralContainer", old, new)
 }
 
-fn of(kind: &str, old: &Value, new: &Value) -> String {
+/// What changed in a struct of that name in the internal version.
+pub fn of(kind: &str, old: &Value, new: &Value) -> String {
     let internal = Internal::read();
     unified(&internal.pretty(kind, old), &internal.pretty(kind, new))
 }

@@ -9,7 +9,7 @@ pub mod claim;
 pub mod columns;
 mod containers;
 pub mod defaults;
-mod diff;
+pub mod diff;
 pub mod disabled;
 mod env;
 mod ephemeral;

@@ -78,6 +78,16 @@ pub fn normalize(new: &mut Object, old: Option<&Object>) {
     }
 }
 
+/// Takes away the policy for traffic inside of the cluster from a name outside
+/// of it. Upstream stores it, and never shows it.
+pub fn drop_of_external_name(new: &mut Object) {
+    let spec = section(new, "spec");
+    let sound = ["Cluster", "Local"].contains(&text(&spec["internalTrafficPolicy"]));
+    if sound && text(&spec["type"]) == "ExternalName" {
+        new.section_mut("spec").remove("internalTrafficPolicy");
+    }
+}
+
 /// Takes away what the new type has no use for, where the client did not
 /// change it.
 pub fn drop_by_type(new: &mut Object, old: &Object) {

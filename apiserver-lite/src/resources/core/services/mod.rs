@@ -72,6 +72,7 @@ impl Strategy for Services {
         if let Some(old) = old {
             keep::drop_by_type(new, old);
         }
+        keep::drop_of_external_name(new);
     }
 
     fn begin<'a>(

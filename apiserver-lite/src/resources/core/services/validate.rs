@@ -14,6 +14,7 @@ use crate::resources::{
     meta,
     rules::{self, Check, Errors, Place, Rule},
     tree::{field, list, number, section, set, text, texts},
+    workloads::showing,
 };
 
 const BALANCED_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
@@ -262,7 +263,8 @@ fn ports(spec: &Value) -> Vec<FieldError> {
             // Upstream shows a port with these two fields alone.
             let shown =
                 serde_json::json!({"protocol": port["protocol"], "port": port["port"], "targetPort": 0});
-            errors.push(FieldError::duplicate(&path("ports").index(index), shown));
+            let error = FieldError::duplicate(&path("ports").index(index), shown.clone());
+            errors.push(showing(error, "ServicePort", &shown));
         }
     }
     errors
