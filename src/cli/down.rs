@@ -9,6 +9,7 @@ use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Place;
+use crate::data_dir::DataDir;
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -25,7 +26,7 @@ impl Down {
     pub(super) fn run(self) -> Result<(), String> {
         let data = self.place.existing()?;
         match data.running() {
-            Some(running) => stop(running.pid)?,
+            Some(running) => stop(&data, running.pid)?,
             None if !self.purge => return Err(format!("no cluster runs on {}", data.path().display())),
             None => {}
         }
@@ -36,11 +37,11 @@ impl Down {
     }
 }
 
-fn stop(pid: u32) -> Result<(), String> {
+fn stop(data: &DataDir, pid: u32) -> Result<(), String> {
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or("the process is none")?;
     kill_process(process, Signal::TERM).map_err(|error| format!("cannot stop process {pid}: {error}"))?;
     let started = Instant::now();
-    while Path::new(&format!("/proc/{pid}")).exists() {
+    while data.running().is_some_and(|running| running.pid == pid) {
         if started.elapsed() > PATIENCE {
             return Err(format!("process {pid} does not stop"));
         }
@@ -63,7 +64,7 @@ fn purge(path: &Path) -> Result<(), String> {
             std::fs::remove_dir_all(&part).map_err(failed)?;
         }
     }
-    for name in ["kubeconfig", "running.json"] {
+    for name in ["kubeconfig", "running.json", "lock"] {
         let part = path.join(name);
         if part.exists() {
             std::fs::remove_file(&part).map_err(failed)?;

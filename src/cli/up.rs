@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Place;
 use crate::{
     Cluster, Options, cluster,
-    data_dir::{DataDir, Running},
+    data_dir::{DataDir, Held, Running},
     kubeconfig,
     pki::Pki,
 };
@@ -70,10 +70,11 @@ impl Up {
         let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
         let path = self.place.path()?;
         let data = DataDir::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let held = data.hold().map_err(|error| error.to_string())?;
         let addresses = cluster::addresses(self.listen.ip(), &self.service_cluster_ip_range);
         let pki = Pki::load_or_create(&data.pki(), &addresses).map_err(|error| error.to_string())?;
         let cluster = Cluster::start(self.options(&data, &pki)).await.map_err(|error| error.to_string())?;
-        let announced = self.announce(&data, &pki, &cluster);
+        let announced = self.announce(&data, &held, &pki, &cluster);
         if announced.is_ok() {
             tokio::select! {
                 _ = interrupt.recv() => {}
@@ -81,8 +82,8 @@ impl Up {
             }
             eprintln!("stopping");
         }
-        data.withdraw();
         cluster.stop().await;
+        drop(held);
         announced
     }
 
@@ -105,7 +106,7 @@ impl Up {
 
     // Says on stderr what runs where, writes the kubeconfig, and then says
     // `ready` on stdout.
-    fn announce(&self, data: &DataDir, pki: &Pki, cluster: &Cluster) -> Result<(), String> {
+    fn announce(&self, data: &DataDir, held: &Held, pki: &Pki, cluster: &Cluster) -> Result<(), String> {
         let address = cluster.address().unwrap_or(self.listen);
         let reached =
             if address.ip().is_unspecified() { ([127, 0, 0, 1], address.port()).into() } else { address };
@@ -118,7 +119,7 @@ impl Up {
             None => merge(&config),
         };
         let running = Running { pid: std::process::id(), url: url.clone(), kubeconfig: file.clone() };
-        data.announce(&running).map_err(|error| format!("{}: {error}", data.path().display()))?;
+        held.announce(&running).map_err(|error| format!("{}: {error}", data.path().display()))?;
         self.report(data, cluster, &url, merged.as_deref());
         println!("ready {url} {}", file.display());
         std::io::stdout().flush().map_err(|error| format!("stdout: {error}"))
