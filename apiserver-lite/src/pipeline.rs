@@ -5,6 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderValue, Method, Request, Response, header, request::Parts};
+use parking_lot::Mutex;
 
 use crate::{
     ApiServer,
@@ -69,14 +70,13 @@ where
         }
         return handlers::documents::answer(server, &info, head);
     }
-    let call = Call { server, info: &info, user: &user, head };
+    let call = Call { server, info: &info, user: &user, head, warnings: Mutex::default() };
+    call.warnings.lock().extend(handlers::deprecation(&call).map(str::to_owned));
     let mut response = match handlers::dispatch(&call, body).await {
         Ok(response) => response,
         Err(error) => handlers::answer::error(&error, &head.headers, &info.query),
     };
-    if let Some(warning) = handlers::deprecation(&call) {
-        handlers::answer::warn_first(&mut response, warning);
-    }
+    handlers::answer::warn(&mut response, &call.warnings.into_inner());
     response
 }
 

@@ -20,8 +20,9 @@ use bytes::Bytes;
 use coracle_api::{GroupVersionKind, Resource, schema::Ref};
 use http::{
     HeaderValue, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, LOCATION, VARY},
+    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, LAST_MODIFIED, LOCATION, VARY},
 };
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use ring::digest;
 use serde::Serialize;
@@ -52,6 +53,8 @@ pub type Answer = Result<Response<Bytes>, ApiError>;
 pub struct Discovery {
     groups: Vec<Group>,
     address: String,
+    // When the documents became what they are, as HTTP writes times.
+    since: String,
     // Bounded by the number of documents: only those that exist come in.
     kept: Mutex<HashMap<String, Document>>,
 }
@@ -66,11 +69,16 @@ struct Document {
 }
 
 impl Discovery {
-    /// The documents of these resources. `address` is the `host:port` that
-    /// `/api` tells clients.
-    pub fn new(resources: impl Iterator<Item = Ref<Resource>>, address: impl Into<String>) -> Self {
+    /// The documents of these resources as of `now`. `address` is the
+    /// `host:port` that `/api` tells clients.
+    pub fn new(
+        resources: impl Iterator<Item = Ref<Resource>>,
+        address: impl Into<String>,
+        now: Timestamp,
+    ) -> Self {
         let groups = groups::sorted(resources);
-        Self { groups, address: address.into(), kept: Mutex::default() }
+        let since = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        Self { groups, address: address.into(), since, kept: Mutex::default() }
     }
 
     /// Answers a GET of `path`, which may carry its query (`/openapi/v3` looks
@@ -84,14 +92,15 @@ impl Discovery {
     pub fn answer(&self, path: &str, accept: &str, if_none_match: Option<&str>) -> Option<Answer> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         match path {
-            "/openapi/v2" => return Some(self.openapi_v2(accept, if_none_match)),
-            "/openapi/v3" => return Some(Ok(self.openapi_v3_index())),
+            "/openapi/v2" => return Some(self.openapi_v2(accept, if_none_match).map(|it| self.dated(it))),
+            "/openapi/v3" => return Some(Ok(self.dated(self.openapi_v3_index()))),
             "/" => return Some(Ok(self.paths())),
             _ => {}
         }
         if let Some(name) = path.strip_prefix("/openapi/v3/") {
             let answer = self.openapi_v3(name, query, accept, if_none_match);
-            return Some(answer.unwrap_or_else(|| Ok(empty(StatusCode::NOT_FOUND))));
+            let answer = answer.unwrap_or_else(|| Ok(empty(StatusCode::NOT_FOUND)));
+            return Some(answer.map(|it| self.dated(it)));
         }
         let path = path.strip_suffix('/').unwrap_or(path);
         let mut parts = path.strip_prefix('/')?.splitn(4, '/');
@@ -107,6 +116,14 @@ impl Discovery {
             }
             _ => None,
         }
+    }
+
+    // OpenAPI documents say since when they are so.
+    fn dated(&self, mut response: Response<Bytes>) -> Response<Bytes> {
+        if matches!(response.status(), StatusCode::OK | StatusCode::NOT_MODIFIED) {
+            set(&mut response, LAST_MODIFIED, &self.since);
+        }
+        response
     }
 
     // `/`: where to go from there.

@@ -2,13 +2,18 @@ use std::collections::BTreeSet;
 
 use coracle_api::schema::Struct;
 use expect_test::{Expect, expect};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::*;
 use crate::resources;
 
 fn discovery() -> Discovery {
-    Discovery::new(resources::builtins().into_iter().map(|row| row.facts), "192.0.2.1:21443")
+    Discovery::new(
+        resources::builtins().into_iter().map(|row| row.facts),
+        "192.0.2.1:21443",
+        Timestamp::UNIX_EPOCH,
+    )
 }
 
 fn get(discovery: &Discovery, path: &str, accept: &str) -> Response<Bytes> {
@@ -391,7 +396,8 @@ fn storage_versions_have_upstreams_hashes() {
 fn hashes_change_with_what_is_served() {
     fn check(change: impl Fn(&mut Resource)) {
         let hash_of = |resources: Vec<Ref<Resource>>| {
-            let index = json_of(&Discovery::new(resources.into_iter(), ""), "/openapi/v3");
+            let index =
+                json_of(&Discovery::new(resources.into_iter(), "", Timestamp::UNIX_EPOCH), "/openapi/v3");
             index["paths"]["apis/apps/v1"]["serverRelativeURL"].clone()
         };
         let rows = || resources::builtins().into_iter().map(|row| row.facts);

@@ -221,16 +221,6 @@ fn whole_list(row: &Row, listing: &Listing, api_version: &str) -> Joined {
     Joined::new(&meta, items, list::head(api_version, &row.facts.gvk.kind))
 }
 
-/// Puts a `Warning` header before those that are there.
-pub fn warn_first(response: &mut Response<Body>, warning: &str) {
-    let later: Vec<HeaderValue> = response.headers().get_all(header::WARNING).iter().cloned().collect();
-    response.headers_mut().remove(header::WARNING);
-    warn(response, &[warning.to_owned()]);
-    for warning in later {
-        response.headers_mut().append(header::WARNING, warning);
-    }
-}
-
 /// Adds `Warning` headers, each once.
 pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
     for (at, warning) in warnings.iter().enumerate() {

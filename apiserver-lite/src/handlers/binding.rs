@@ -32,7 +32,7 @@ where
         None => (&row.facts.gvk, Some(&row.facts.schema)),
     };
     let Some(schema) = schema else { return Err(ApiError::NoSuchPath) };
-    let mut object = body::object(&sent, gvk, schema, options.validation, &mut author.warnings)?;
+    let mut object = body::object(call, &sent, gvk, schema, options.validation)?;
     metadata::place(&mut object, true, &call.info.namespace)?;
     let name = if call.info.name.is_empty() { object.name() } else { &call.info.name }.to_owned();
     if name != object.name() {
@@ -43,12 +43,12 @@ where
     let Some(pods) = call.registry().row("", "v1", "pods") else { return Err(ApiError::NoSuchPath) };
     let target = call.target(&pods).named(&name);
     let change = Change::Bind(Arc::new(binding(&object)));
-    call.registry().update(&target, Part::Other("binding"), &change, &mut author).await?;
+    let bound = call.registry().update(&target, Part::Other("binding"), &change, &mut author).await;
+    call.warn(author.warnings);
+    bound?;
     let status = Status { code: 201, ..Status::success(None) };
     let value = serde_json::to_value(status).unwrap_or_default();
-    let mut response = answer::value_in(&output, StatusCode::CREATED, &value);
-    answer::warn(&mut response, &author.warnings);
-    Ok(response)
+    Ok(answer::value_in(&output, StatusCode::CREATED, &value))
 }
 
 fn binding(object: &Object) -> Binding {

@@ -118,16 +118,19 @@ pub fn sent(call: &Call<'_>, bytes: Bytes) -> Result<Sent, ApiError> {
 /// # Errors
 /// 400
 pub fn object(
+    call: &Call<'_>,
     sent: &Sent,
     gvk: &GroupVersionKind,
     schema: &Struct,
     validation: FieldValidation,
-    warnings: &mut Vec<String>,
 ) -> Result<Object, ApiError> {
     let decoded = match sent.format {
         Input::Json => decode::json(&sent.bytes, gvk, schema),
         Input::Yaml => decode::yaml(&sent.bytes, gvk, schema),
-        Input::Protobuf => decode::json(&sent.json(schema)?, gvk, schema),
+        Input::Protobuf => match unpacked(&sent.bytes, schema) {
+            Ok(tree) => decode::json(&serde_json::to_vec(&tree).unwrap_or_default(), gvk, schema),
+            Err(fault) => Err(decode::unrecognized(fault, &sent.bytes, gvk)),
+        },
     };
     let decoded = decoded.map_err(|error| ApiError::BadRequest(error.to_string()))?;
     match validation {
@@ -136,9 +139,17 @@ pub fn object(
             None => Ok(decoded.object),
         },
         FieldValidation::Warn => {
-            warnings.extend(decoded.strict);
+            call.warn(decoded.strict.iter().flat_map(|text| lines(text)).collect());
             Ok(decoded.object)
         }
         FieldValidation::Ignore => Ok(decoded.object),
+    }
+}
+
+// Each of the errors that upstream's YAML reader tells in one.
+fn lines(text: &str) -> Vec<String> {
+    match text.strip_prefix("yaml: unmarshal errors:\n") {
+        Some(rest) => rest.lines().map(|line| line.trim().to_owned()).collect(),
+        None => vec![text.to_owned()],
     }
 }

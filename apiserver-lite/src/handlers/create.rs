@@ -30,13 +30,13 @@ where
     let manager = call.manager(&options);
     let mut author = call.author(&options, &manager);
     let facts = &row.facts;
-    let mut object =
-        body::object(&sent, &facts.gvk, &facts.schema, options.validation, &mut author.warnings)?;
+    let mut object = body::object(call, &sent, &facts.gvk, &facts.schema, options.validation)?;
     row.strategy.default(&mut object);
     metadata::place(&mut object, facts.namespaced, &call.info.namespace)?;
     let target = call.target(row).named(object.name());
-    let written = call.registry().create(&target, object, &mut author).await?;
-    respond(call, row, &written, &author.warnings)
+    let written = call.registry().create(&target, object, &mut author).await;
+    call.warn(author.warnings);
+    respond(call, row, &written?)
 }
 
 /// The answer to a write.
@@ -44,7 +44,6 @@ pub(super) fn respond(
     call: &Call<'_>,
     row: &Arc<Row>,
     written: &Written,
-    warnings: &[String],
 ) -> Result<Response<Body>, ApiError> {
     let (created, shown) = match written {
         Written::Stored { record, created } => (*created, Shown::Record(record)),
@@ -52,7 +51,5 @@ pub(super) fn respond(
         Written::Dry { object, created } => (*created, Shown::Object(object)),
     };
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    let mut response = answer::object(call, row, status, &shown)?;
-    answer::warn(&mut response, warnings);
-    Ok(response)
+    answer::object(call, row, status, &shown)
 }

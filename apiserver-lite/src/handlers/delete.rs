@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::{Status, facts, status::Details};
-use coracle_store::Record;
+use coracle_api::{Object, Status, facts, status::Details};
 use http::{Response, StatusCode};
 
 use super::{
@@ -35,13 +34,15 @@ where
         Some(false) => StatusCode::ACCEPTED,
         _ => StatusCode::OK,
     };
-    let mut response = match &deleted {
-        Deleted::Gone(record) => gone(call, row, record),
+    call.warn(row.strategy.deletion_warnings(&options));
+    match &deleted {
+        Deleted::Gone(record) => {
+            gone(call, row, &codec::json::parse_stored(&record.bytes), &Shown::Record(record))
+        }
         Deleted::Marked(record) => answer::object(call, row, pending, &Shown::Record(record)),
-        Deleted::Dry { object, .. } => answer::object(call, row, StatusCode::OK, &Shown::Object(object)),
-    }?;
-    answer::warn(&mut response, &row.strategy.deletion_warnings(&options));
-    Ok(response)
+        Deleted::Dry { object, gone: true } => gone(call, row, object, &Shown::Object(object)),
+        Deleted::Dry { object, .. } => answer::object(call, row, pending, &Shown::Object(object)),
+    }
 }
 
 async fn options<B>(call: &Call<'_>, sent: B) -> Result<DeleteOptions, ApiError>
@@ -50,18 +51,23 @@ where
     B::Error: std::fmt::Display,
 {
     let sent = body::read(call, sent).await?;
-    let sent =
-        if sent.is_empty() { sent } else { body::sent(call, sent)?.json(&facts::meta_v1::DELETE_OPTIONS)? };
-    DeleteOptions::parse(&sent, &call.info.query)
+    if sent.is_empty() {
+        return DeleteOptions::parse(&call.info.query);
+    }
+    DeleteOptions::decode(&body::sent(call, sent)?.json(&facts::meta_v1::DELETE_OPTIONS)?)
 }
 
-/// The answer to a deletion that is done: a Status that names the object, or
-/// for some kinds the object.
-pub(super) fn gone(call: &Call<'_>, row: &Arc<Row>, record: &Record) -> Result<Response<Body>, ApiError> {
+// The answer to a deletion that is done: a Status that names the object, or
+// for some kinds the object.
+fn gone(
+    call: &Call<'_>,
+    row: &Arc<Row>,
+    object: &Object,
+    shown: &Shown<'_>,
+) -> Result<Response<Body>, ApiError> {
     if row.strategy.returns_deleted() {
-        return answer::object(call, row, StatusCode::OK, &Shown::Record(record));
+        return answer::object(call, row, StatusCode::OK, shown);
     }
-    let object = codec::json::parse_stored(&record.bytes);
     let details = Details {
         name: object.name().to_owned(),
         group: row.facts.gvk.group.to_string(),
@@ -91,8 +97,8 @@ where
     negotiation::output(call.headers(), &call.info.query, Forms::List)?;
     let (target, selected) = list::asked(call, row, false)?;
     let options = options(call, sent).await?;
+    options.check_collection()?;
     let listing = call.registry().delete_collection(&target, &selected, &options, call.user).await?;
-    let mut response = answer::listing(call, row, &listing)?;
-    answer::warn(&mut response, &row.strategy.deletion_warnings(&options));
-    Ok(response)
+    call.warn(row.strategy.deletion_warnings(&options));
+    answer::listing(call, row, &listing)
 }

@@ -21,7 +21,8 @@ pub fn answer(server: &Arc<ApiServer>, info: &RequestInfo, head: &Parts) -> Resp
     let accept = head.headers.get_all(header::ACCEPT).iter().filter_map(|it| it.to_str().ok());
     let accept = accept.collect::<Vec<_>>().join(",");
     let if_none_match = head.headers.get(header::IF_NONE_MATCH).and_then(|it| it.to_str().ok());
-    let Some(found) = rows.discovery(registry.config.advertise).answer(path, &accept, if_none_match) else {
+    let discovery = rows.discovery(registry.config.advertise, registry.config.clock.now());
+    let Some(found) = discovery.answer(path, &accept, if_none_match) else {
         return not_found(server, info);
     };
     if info.verb != "get" {

@@ -30,10 +30,9 @@ where
     let output = negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
     let sent = body::sent(call, body::read(call, sent).await?)?;
     let options = call.options(Writing::Create)?;
-    let mut warnings = Vec::new();
     let Some(facts) = row.facts.subresource("eviction") else { return Err(ApiError::NoSuchPath) };
     let Some(schema) = &facts.schema else { return Err(ApiError::NoSuchPath) };
-    let eviction = body::object(&sent, &facts.gvk, schema, options.validation, &mut warnings)?;
+    let eviction = body::object(call, &sent, &facts.gvk, schema, options.validation)?;
     if !eviction.name().is_empty() && eviction.name() != call.info.name {
         return Err(ApiError::BadRequest("name in URL does not match name in Eviction object".to_owned()));
     }
@@ -44,16 +43,16 @@ where
         allowed(call, &target, &pod).await?;
     }
     let wanted = eviction.0.get("deleteOptions").map(|it| serde_json::to_vec(it).unwrap_or_default());
-    let mut deletion = DeleteOptions::parse(&wanted.unwrap_or_default(), &Default::default())?;
+    let mut deletion = match wanted {
+        Some(wanted) => DeleteOptions::decode(&wanted)?,
+        None => DeleteOptions::default(),
+    };
     if options.dry_run {
         deletion.set_dry_run();
     }
     call.registry().delete(&target, &deletion, call.user).await?;
     let status = Status { code: 201, ..Status::success(None) };
-    let mut response =
-        answer::value_in(&output, StatusCode::CREATED, &serde_json::to_value(status).unwrap_or_default());
-    answer::warn(&mut response, &warnings);
-    Ok(response)
+    Ok(answer::value_in(&output, StatusCode::CREATED, &serde_json::to_value(status).unwrap_or_default()))
 }
 
 // Pods that do not run, or are going already, disrupt nobody by going.

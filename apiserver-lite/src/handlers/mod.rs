@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, header, request::Parts};
+use parking_lot::Mutex;
 
 use crate::{
     ApiServer,
@@ -47,6 +48,8 @@ pub struct Call<'a> {
     pub user: &'a User,
     /// The request's line and headers.
     pub head: &'a Parts,
+    /// What the client is warned of, whatever the answer is.
+    pub warnings: Mutex<Vec<String>>,
 }
 
 impl<'a> Call<'a> {
@@ -56,6 +59,11 @@ impl<'a> Call<'a> {
 
     fn headers(&self) -> &'a HeaderMap {
         &self.head.headers
+    }
+
+    // Warns the client, also when the request fails later on.
+    fn warn(&self, warnings: Vec<String>) {
+        self.warnings.lock().extend(warnings);
     }
 
     // The options of a write, and the author that carries them.

@@ -32,8 +32,9 @@ where
     let (change, options) = read(call, sent).await?;
     let manager = call.manager(&options);
     let mut author = call.author(&options, &manager);
-    let written = call.registry().update(&call.target(row), update::part(call), &change, &mut author).await?;
-    create::respond(call, row, &written, &author.warnings)
+    let written = call.registry().update(&call.target(row), update::part(call), &change, &mut author).await;
+    call.warn(author.warnings);
+    create::respond(call, row, &written?)
 }
 
 /// The change and the options of a request.

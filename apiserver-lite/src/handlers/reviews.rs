@@ -15,7 +15,7 @@ use crate::{
     body::Body,
     codec::negotiation::{self, Forms},
     error::{ApiError, Subject},
-    registry::options::Writing,
+    registry::{metadata, options::Writing},
     request::RequestInfo,
     resources::Row,
 };
@@ -51,9 +51,9 @@ where
     let output = negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
     let sent = body::sent(call, body::read(call, sent).await?)?;
     let options = call.options(Writing::Create)?;
-    let mut warnings = Vec::new();
     let facts = &row.facts;
-    let mut object = body::object(&sent, &facts.gvk, &facts.schema, options.validation, &mut warnings)?;
+    let mut object = body::object(call, &sent, &facts.gvk, &facts.schema, options.validation)?;
+    call.registry().manage_unstored(row, &mut object, &call.manager(&options));
     let status = match &*facts.plural {
         "selfsubjectreviews" => json!({ "userInfo": user_info(call.user) }),
         "selfsubjectaccessreviews" => access(&object, call.user),
@@ -63,9 +63,11 @@ where
         _ => return Err(ApiError::MethodNotAllowed),
     };
     object.0.insert("status".to_owned(), status);
-    let mut response = answer::value_in(&output, StatusCode::CREATED, &object.into_value());
-    answer::warn(&mut response, &warnings);
-    Ok(response)
+    if &*facts.plural == "selfsubjectreviews" {
+        let now = call.registry().config.clock.now();
+        object.set_meta("creationTimestamp", Some(metadata::stamp(now).into()));
+    }
+    Ok(answer::value_in(&output, StatusCode::CREATED, &object.into_value()))
 }
 
 fn user_info(user: &User) -> Value {

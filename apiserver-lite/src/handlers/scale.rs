@@ -32,10 +32,10 @@ where
     let options = call.options(Writing::Update)?;
     let sent = body::sent(call, sent)?;
     let manager = call.manager(&options);
-    let mut author = call.author(&options, &manager);
+    let author = call.author(&options, &manager);
     let Some(facts) = row.facts.subresource("scale") else { return Err(ApiError::NoSuchPath) };
     let Some(schema) = &facts.schema else { return Err(ApiError::NoSuchPath) };
-    let mut new = body::object(&sent, &facts.gvk, schema, options.validation, &mut author.warnings)?;
+    let mut new = body::object(call, &sent, &facts.gvk, schema, options.validation)?;
     metadata::place(&mut new, row.facts.namespaced, &call.info.namespace)?;
     metadata::check_name(&new, &call.info.name)?;
     write(call, row, Change::Replace(new), author).await
@@ -59,15 +59,13 @@ async fn write(
     mut author: crate::registry::write::Author<'_>,
 ) -> Result<Response<Body>, ApiError> {
     let change = Change::Scale(Box::new(change));
-    let written =
-        call.registry().update(&call.target(row), Part::Other("scale"), &change, &mut author).await?;
-    let object = match written {
+    let written = call.registry().update(&call.target(row), Part::Other("scale"), &change, &mut author).await;
+    call.warn(author.warnings);
+    let object = match written? {
         Written::Stored { record, .. } | Written::Deleted(record) => codec::json::parse_stored(&record.bytes),
         Written::Dry { object, .. } => object,
     };
-    let mut response = respond(call, &object)?;
-    answer::warn(&mut response, &author.warnings);
-    Ok(response)
+    respond(call, &object)
 }
 
 fn respond(call: &Call<'_>, object: &Object) -> Result<Response<Body>, ApiError> {

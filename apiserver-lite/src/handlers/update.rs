@@ -26,14 +26,14 @@ where
     let manager = call.manager(&options);
     let mut author = call.author(&options, &manager);
     let facts = &row.facts;
-    let mut object =
-        body::object(&sent, &facts.gvk, &facts.schema, options.validation, &mut author.warnings)?;
+    let mut object = body::object(call, &sent, &facts.gvk, &facts.schema, options.validation)?;
     row.strategy.default(&mut object);
     metadata::place(&mut object, facts.namespaced, &call.info.namespace)?;
     metadata::check_name(&object, &call.info.name)?;
     let target = call.target(row);
-    let written = call.registry().update(&target, part(call), &Change::Replace(object), &mut author).await?;
-    create::respond(call, row, &written, &author.warnings)
+    let written = call.registry().update(&target, part(call), &Change::Replace(object), &mut author).await;
+    call.warn(author.warnings);
+    create::respond(call, row, &written?)
 }
 
 /// The part of the object that the path names.

@@ -74,6 +74,10 @@ impl Registry {
                 return marked.map(Deleted::Gone).ok_or_else(missing);
             };
             let object = codec::json::parse_stored(&record.bytes);
+            if options.ignores_errors() {
+                let reason = "unsafe deletion is not allowed because the object is decodable from storage";
+                return Err(target.unfit(reason));
+            }
             if marked.is_none() {
                 check_preconditions(target, options, &object)?;
             }

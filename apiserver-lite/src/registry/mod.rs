@@ -21,7 +21,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use coracle_store::Store;
 
-use crate::{config::Config, resources::Row, watch::Hub};
+use crate::{
+    config::Config,
+    error::{ApiError, Subject},
+    resources::Row,
+    watch::Hub,
+};
 
 pub use rows::Rows;
 
@@ -78,6 +83,17 @@ impl Target {
     /// The object's key.
     pub fn key(&self) -> String {
         format!("{}{}", self.prefix(), self.name)
+    }
+
+    /// A `Conflict` in the words that upstream's store has for an object that is not as it must be.
+    pub fn unfit(&self, reason: &str) -> ApiError {
+        let key = self.key();
+        ApiError::Conflict {
+            subject: Subject::of(&self.row.facts, &self.name),
+            reason: format!(
+                "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: {reason}"
+            ),
+        }
     }
 
     /// The same kind and namespace, another name.

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use coracle_api::{FieldError, FieldSelector, LabelSelector, field::FieldPath};
+use coracle_api::{
+    FieldError, FieldSelector, GroupVersionKind, LabelSelector, facts,
+    field::{FieldPath, go_quote},
+};
 use coracle_store::Revision;
 use serde::Deserialize;
 use serde_json::json;
@@ -11,7 +14,11 @@ use serde_json::json;
 use crate::{
     error::{ApiError, Subject},
     request::Query,
+    schema::decode,
 };
+
+const OPTIONS: &str = "DeleteOptions";
+const IGNORE: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
 
 /// `ListOptions`
 #[derive(Debug, Clone, Default)]
@@ -64,8 +71,6 @@ pub struct WriteOptions {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeleteOptions {
-    kind: Option<String>,
-    api_version: Option<String>,
     /// Seconds of grace.
     pub grace_period_seconds: Option<i64>,
     /// What the object must be.
@@ -75,6 +80,8 @@ pub struct DeleteOptions {
     /// `Orphan`, `Background` or `Foreground`.
     pub propagation_policy: Option<String>,
     dry_run: Option<Vec<String>>,
+    #[serde(rename = "ignoreStoreReadErrorWithClusterBreakingPotential")]
+    ignore_errors: Option<bool>,
 }
 
 /// What an object must be for its deletion to go on.
@@ -298,40 +305,77 @@ fn dry_run_faults(values: &[&str], errors: &mut Vec<FieldError>) {
 }
 
 impl DeleteOptions {
-    /// Reads the options from the body, or from the parameters when there is
-    /// none.
+    /// Reads the options from the parameters, as is done where there is no body.
     ///
     /// # Errors
     /// 400 and 422 as upstream.
-    pub fn parse(body: &[u8], query: &Query) -> Result<Self, ApiError> {
-        let options = if body.is_empty() {
-            Self {
-                grace_period_seconds: integer(query, "gracePeriodSeconds")?,
-                orphan_dependents: flag(query, "orphanDependents"),
-                propagation_policy: query.get("propagationPolicy").map(str::to_owned),
-                dry_run: Some(query.all("dryRun").map(str::to_owned).collect()),
-                ..Self::default()
-            }
-        } else {
-            let options: Self = serde_json::from_slice(body).map_err(|error| {
-                ApiError::BadRequest(format!("json: cannot decode DeleteOptions: {error}"))
-            })?;
-            options.check_kind()?;
-            options
+    pub fn parse(query: &Query) -> Result<Self, ApiError> {
+        let options = Self {
+            grace_period_seconds: integer(query, "gracePeriodSeconds")?,
+            orphan_dependents: flag(query, "orphanDependents"),
+            propagation_policy: query.get("propagationPolicy").map(str::to_owned),
+            dry_run: Some(query.all("dryRun").map(str::to_owned).collect()),
+            ignore_errors: flag(query, IGNORE),
+            ..Self::default()
         };
-        invalid("DeleteOptions", options.faults())?;
+        invalid(OPTIONS, options.faults())?;
+        Ok(options)
+    }
+
+    /// Reads the options from a body in JSON.
+    ///
+    /// # Errors
+    /// 400 and 422 as upstream.
+    pub fn decode(body: &[u8]) -> Result<Self, ApiError> {
+        let gvk = Self::kind_of(body)?;
+        let decoded = decode::bare(body, &gvk, &facts::meta_v1::DELETE_OPTIONS)
+            .map_err(|error| ApiError::BadRequest(error.to_string()))?;
+        let options: Self = serde_json::from_value(decoded.object.into_value())
+            .map_err(|error| ApiError::BadRequest(error.to_string()))?;
+        invalid(OPTIONS, options.faults())?;
         Ok(options)
     }
 
     // Old clients send the options under the resource's own group and version.
-    fn check_kind(&self) -> Result<(), ApiError> {
-        match (self.kind.as_deref(), self.api_version.as_deref()) {
-            (None | Some("DeleteOptions" | ""), _) => Ok(()),
-            (Some(kind), version) => Err(ApiError::BadRequest(format!(
-                "no kind {kind:?} is registered for version {:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
-                version.unwrap_or_default()
-            ))),
+    fn kind_of(body: &[u8]) -> Result<GroupVersionKind, ApiError> {
+        #[derive(Deserialize, Default)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Identity {
+            kind: String,
+            api_version: String,
         }
+        // What is no object at all is told by the decoder.
+        let identity: Identity = serde_json::from_slice(body).unwrap_or_default();
+        let version = if identity.api_version.is_empty() { "meta.k8s.io/v1" } else { &identity.api_version };
+        if !matches!(identity.kind.as_str(), "" | OPTIONS) {
+            let (kind, version) = (go_quote(&identity.kind), go_quote(version));
+            return Err(ApiError::BadRequest(format!(
+                "no kind {kind} is registered for version {version} in scheme \"pkg/runtime/scheme.go:111\""
+            )));
+        }
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        Ok(GroupVersionKind {
+            group: group.to_owned().into(),
+            version: version.to_owned().into(),
+            kind: OPTIONS.into(),
+        })
+    }
+
+    /// Checks that the options can be those of a collection.
+    ///
+    /// # Errors
+    /// 422
+    pub fn check_collection(&self) -> Result<(), ApiError> {
+        if !self.ignores_errors() {
+            return Ok(());
+        }
+        let detail = "is not allowed with DELETECOLLECTION, try again after removing the option";
+        invalid(OPTIONS, vec![FieldError::invalid(&FieldPath::new(IGNORE), true, detail)])
+    }
+
+    /// Whether objects that cannot be read any more are to be deleted, and no others.
+    pub fn ignores_errors(&self) -> bool {
+        self.ignore_errors == Some(true)
     }
 
     fn faults(&self) -> Vec<FieldError> {
@@ -349,6 +393,18 @@ impl DeleteOptions {
         }
         let dry_run: Vec<&str> = self.dry_run.iter().flatten().map(String::as_str).collect();
         dry_run_faults(&dry_run, &mut errors);
+        if self.ignores_errors() {
+            let others = [
+                (self.propagation_policy.is_some(), "propagationPolicy"),
+                (self.orphan_dependents.is_some(), "orphanDependents"),
+                (self.grace_period_seconds.is_some(), "gracePeriodSeconds"),
+                (self.preconditions.is_some(), "preconditions"),
+            ];
+            for (_, name) in others.into_iter().filter(|(given, _)| *given) {
+                let detail = format!("cannot be set together with .{name}");
+                errors.push(FieldError::invalid(&FieldPath::new(IGNORE), true, detail));
+            }
+        }
         errors
     }
 
@@ -360,5 +416,39 @@ impl DeleteOptions {
     /// Whether nothing is stored.
     pub fn dry_run(&self) -> bool {
         self.dry_run.as_ref().is_some_and(|values| !values.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(body: &str, expected: &str) {
+        let said = match DeleteOptions::decode(body.as_bytes()) {
+            Ok(options) => format!("grace {:?}, dry {}", options.grace_period_seconds, options.dry_run()),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(said, expected, "{body}");
+    }
+
+    #[test]
+    fn deletions() {
+        check("{}", "grace None, dry false");
+        check(r#"{"gracePeriodSeconds":-5,"dryRun":["All"],"nothing":1}"#, "grace Some(-5), dry true");
+        check(r#"{"kind":"DeleteOptions","apiVersion":"apps/v1"}"#, "grace None, dry false");
+        check(
+            r#"{"kind":"Pod","apiVersion":"v1"}"#,
+            r#"no kind "Pod" is registered for version "v1" in scheme "pkg/runtime/scheme.go:111""#,
+        );
+        check("{", "couldn't get version/kind; json parse error: unexpected end of JSON input");
+        check(
+            r#"{"gracePeriodSeconds":"soon"}"#,
+            "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64",
+        );
+        check(
+            r#"{"ignoreStoreReadErrorWithClusterBreakingPotential":true,"gracePeriodSeconds":0}"#,
+            "DeleteOptions.meta.k8s.io \"\" is invalid: ignoreStoreReadErrorWithClusterBreakingPotential: \
+             Invalid value: true: cannot be set together with .gracePeriodSeconds",
+        );
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use coracle_api::Resource;
+use jiff::Timestamp;
 
 use crate::{discovery::Discovery, resources::Row};
 
@@ -29,10 +30,10 @@ impl Rows {
     }
 
     /// The documents that tell clients of these rows, for a server at
-    /// `address`.
-    pub fn discovery(&self, address: impl ToString) -> &Discovery {
+    /// `address`. They are as of `now` when they are asked for first.
+    pub fn discovery(&self, address: impl ToString, now: Timestamp) -> &Discovery {
         self.discovery.get_or_init(|| {
-            Discovery::new(self.ordered.iter().map(|row| row.facts.clone()), address.to_string())
+            Discovery::new(self.ordered.iter().map(|row| row.facts.clone()), address.to_string(), now)
         })
     }
 

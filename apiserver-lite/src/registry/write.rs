@@ -202,6 +202,9 @@ impl Registry {
             let changed = change.onto(&target.row.facts, &before, &writer(part, author.manager, now))?;
             author.warnings.extend(changed.warnings);
             let mut new = changed.object;
+            if let Change::Patch(_) = change {
+                metadata::check_name(&new, &target.name)?;
+            }
             if matches!(change, Change::Patch(_) | Change::Apply(_)) {
                 target.row.strategy.default(&mut new);
             }
@@ -288,9 +291,7 @@ impl Registry {
         }
         match asked.parse::<u64>() {
             Err(_) => {
-                let path = FieldPath::new("metadata.resourceVersion");
-                let text = format!("strconv.ParseUint: parsing {asked:?}: invalid syntax");
-                Err(ApiError::Invalid { subject, errors: vec![FieldError::invalid(&path, asked, text)] })
+                Err(ApiError::plain(500, &format!("strconv.ParseUint: parsing {asked:?}: invalid syntax")))
             }
             Ok(_) if asked != current => Err(ApiError::stale(subject)),
             Ok(_) => Ok(true),
@@ -401,6 +402,11 @@ impl Registry {
         row.map_or_else(|| facts.schema.clone(), |row| row.facts.schema.clone())
     }
 
+    /// Notes who owns the fields of an object that nothing stores.
+    pub fn manage_unstored(&self, row: &Row, object: &mut Object, manager: &str) {
+        apply::updated(&row.facts, None, object, &writer(Part::Whole, manager, self.config.clock.now()));
+    }
+
     fn manage(
         &self,
         target: &Target,
@@ -451,8 +457,8 @@ fn check_uid(target: &Target, new: &Object, old: &Object) -> Result<(), ApiError
     if uid.is_empty() || uid == there {
         return Ok(());
     }
-    let reason = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {there}");
-    Err(ApiError::Conflict { subject: Subject::of(&target.row.facts, &target.name), reason })
+    Err(target
+        .unfit(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {there}")))
 }
 
 // Whether the object's managedFields say who wrote it: an apply's do.

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use coracle_api::{FieldError, FieldPath, Object, field::go_quote, format};
+use coracle_api::{FieldError, FieldPath, Object, facts::meta_v1, field::go_quote, format};
 use serde_json::{Map, Value};
 
 use super::rules::{self, Check, Errors, IMMUTABLE, NOT_NEGATIVE, Place, Rule};
+use crate::schema::go_order;
 
 // Keys and values together.
 const MAX_ANNOTATION_BYTES: usize = 256 << 10;
@@ -225,7 +226,8 @@ fn one_controller(metadata: &Place<'_>, errors: &mut Errors) {
                 let detail = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {controller}"
                 );
-                errors.push(FieldError::invalid(&metadata.path_of("ownerReferences"), owners, detail));
+                let error = FieldError::invalid(&metadata.path_of("ownerReferences"), owners, detail);
+                errors.push(error.showing(go_order::list(owners, &meta_v1::OWNER_REFERENCE)));
             }
         }
     }
@@ -310,7 +312,7 @@ mod tests {
                 "metadata.ownerReferences[0].apiVersion: Invalid value: \"a/b/c\": must be <group>/<version> or <version>",
                 "metadata.ownerReferences[0].name: Required value: must not be empty",
                 "metadata.ownerReferences[1]: Invalid value: {\"apiVersion\":\"v1\",\"controller\":true,\"kind\":\"Event\",\"name\":\"e\",\"uid\":\"v\"}: /v1, Kind=Event is disallowed from being an owner",
-                "metadata.ownerReferences: Invalid value: [{\"apiVersion\":\"a/b/c\",\"kind\":\"X\",\"name\":\"\",\"uid\":\"u\"},{\"apiVersion\":\"v1\",\"controller\":true,\"kind\":\"Event\",\"name\":\"e\",\"uid\":\"v\"},{\"apiVersion\":\"v1\",\"controller\":true,\"kind\":\"Pod\",\"name\":\"p\",\"uid\":\"w\"}]: Only one reference can have Controller set to true. Found \"true\" in references for Event/e and Pod/p",
+                "metadata.ownerReferences: Invalid value: [{\"apiVersion\":\"a/b/c\",\"kind\":\"X\",\"name\":\"\",\"uid\":\"u\"},{\"apiVersion\":\"v1\",\"kind\":\"Event\",\"name\":\"e\",\"uid\":\"v\",\"controller\":true},{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"name\":\"p\",\"uid\":\"w\",\"controller\":true}]: Only one reference can have Controller set to true. Found \"true\" in references for Event/e and Pod/p",
                 "metadata.finalizers: Invalid value: [\"a.b/x\",\"orphan\",\"foregroundDeletion\"]: finalizer orphan and foregroundDeletion cannot be both set",
                 "metadata.managedFields[0].operation: Unsupported value: \"X\": supported values: \"Apply\", \"Update\"",
                 "metadata.managedFields[0].fieldsType: Invalid value: \"V2\": must be `FieldsV1`",

@@ -7,7 +7,11 @@ use serde_json::Value;
 
 use crate::codec;
 
-use super::{reader::text_of, registered, walk::Walk};
+use super::{
+    reader::{Reader, text_of},
+    registered,
+    walk::Walk,
+};
 
 /// What decoding found.
 #[derive(Debug)]
@@ -75,7 +79,28 @@ pub fn yaml(body: &[u8], gvk: &GroupVersionKind, schema: &Struct) -> Result<Deco
 /// As [`json`], with the bare text of what is wrong.
 pub fn value(tree: &Value, gvk: &GroupVersionKind, schema: &Struct) -> Result<Decoded, DecodeError> {
     let body = serde_json::to_vec(tree).map_err(|error| DecodeError::Malformed(error.to_string()))?;
-    decode(&body, gvk, schema).map_err(|fault| {
+    bare(&body, gvk, schema)
+}
+
+/// Why a body in another format is not even recognized.
+pub fn unrecognized(fault: String, body: &[u8], gvk: &GroupVersionKind) -> DecodeError {
+    DecodeError::Malformed(message(Fault::Unrecognized(fault), body, gvk))
+}
+
+/// Why bytes are no JSON, in the words of Go's decoder.
+pub fn syntax(body: &[u8]) -> Option<String> {
+    let text = text_of(body);
+    let mut reader = Reader::new(&text);
+    let read = reader.peek().and_then(|_| reader.skip().map(|_| ())).and_then(|()| reader.end());
+    read.err().map(|error| error.0)
+}
+
+/// Decodes one object from JSON, as [`json`] does.
+///
+/// # Errors
+/// As [`json`], with the bare text of what is wrong.
+pub fn bare(body: &[u8], gvk: &GroupVersionKind, schema: &Struct) -> Result<Decoded, DecodeError> {
+    decode(body, gvk, schema).map_err(|fault| {
         let (Fault::Unrecognized(text) | Fault::Version(text) | Fault::Unfit { fault: text, .. }) = fault;
         DecodeError::Malformed(text)
     })

@@ -13,6 +13,19 @@ pub fn patched(value: &Value, schema: &Struct, touched: &Value) -> String {
     out
 }
 
+/// A list of structs of `schema` as Go writes it.
+pub fn list(items: &[Value], schema: &Struct) -> String {
+    let mut out = String::from("[");
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        write_struct(item, schema, None, &mut out);
+    }
+    out.push(']');
+    out
+}
+
 fn write_struct(value: &Value, schema: &Struct, touched: Option<&Value>, out: &mut String) {
     let Value::Object(map) = value else { return out.push_str(&scalar(value)) };
     match touched {

@@ -1,7 +1,7 @@
 //! Walks JSON and a schema together, in one pass, and builds the canonical
 //! tree: what Go's decoder would take from the text and its encoder write.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use base64::{
     Engine, alphabet,
@@ -180,10 +180,12 @@ impl<'a, 's> Walk<'a, 's> {
     fn entries(&mut self, shape: &'s Shape, map: &mut Map<String, Value>) -> Result<(), Syntax> {
         self.reader.enter()?;
         let deep = matches!(shape, Shape::Struct(_) | Shape::Map(_) | Shape::List(_));
+        // Those of a field that comes twice are not there twice themselves.
+        let mut earlier: HashSet<String> = map.keys().cloned().collect();
         let mut first = true;
         while let Some(key) = self.reader.key(first)? {
             first = false;
-            if map.contains_key(key.as_ref()) {
+            if map.contains_key(key.as_ref()) && !earlier.remove(key.as_ref()) {
                 self.note("duplicate field", &key);
             }
             if deep {

@@ -31,7 +31,7 @@ impl Strategy for ConfigMaps {
         }
         if size > MAX_BYTES {
             // Upstream names the whole object with an empty field, not a nil path.
-            errors.push(FieldError::too_long(&FieldPath::new(""), MAX_BYTES));
+            errors.push(FieldError::too_long(&FieldPath::new("[]"), MAX_BYTES));
         }
         errors
     }

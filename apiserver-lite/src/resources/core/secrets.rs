@@ -4,11 +4,14 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use coracle_api::{FieldError, FieldPath, Object, format};
 use serde_json::Value;
 
-use crate::resources::{
-    Column, Strategy, Write,
-    columns::{AGE, NAME, show, size},
-    rules::IMMUTABLE,
-    tree::{entries, map_mut, or_default, section, text},
+use crate::{
+    resources::{
+        Column, Strategy, Write,
+        columns::{AGE, NAME, show, size},
+        rules::IMMUTABLE,
+        tree::{entries, map_mut, or_default, section, text},
+    },
+    schema::decode,
 };
 
 use super::configmaps::{immutable, key_faults};
@@ -140,15 +143,7 @@ fn json_fault(content: &[u8]) -> Option<String> {
         Ok(Value::String(_)) => "string",
         Ok(Value::Number(_)) => "number",
         Ok(Value::Bool(_)) => "bool",
-        Err(error) if error.is_eof() => return Some("unexpected end of JSON input".to_owned()),
-        Err(error) => {
-            let line = content.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1));
-            let byte = line.and_then(|line| line.get(error.column().saturating_sub(1))).copied();
-            let shown = byte.map_or_else(String::new, |byte| char::from(byte).to_string());
-            let wanted =
-                if error.to_string().starts_with("key must be") { "object key string" } else { "value" };
-            return Some(format!("invalid character '{shown}' looking for beginning of {wanted}"));
-        }
+        Err(error) => return decode::syntax(content).or_else(|| Some(error.to_string())),
     };
     Some(format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"))
 }
