@@ -17,7 +17,7 @@ use crate::{
         self,
         negotiation::{self, Forms},
     },
-    error::ApiError,
+    error::{ApiError, Subject},
     registry::{delete::Deleted, options::DeleteOptions},
     resources::Row,
 };
@@ -29,6 +29,10 @@ where
 {
     negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
     let options = options(call, sent).await?;
+    if let Some(reason) = row.strategy.undeletable(&call.info.name) {
+        let subject = Subject::of(&row.facts, &call.info.name);
+        return Err(ApiError::Forbidden { subject, reason: reason.to_owned() });
+    }
     let deleted = call.registry().delete(&call.target(row), &options, call.user).await?;
     let pending = match options.orphan_dependents {
         Some(false) => StatusCode::ACCEPTED,

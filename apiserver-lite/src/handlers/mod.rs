@@ -201,7 +201,7 @@ where
     }
     segment(&call.info.name)?;
     // The object's own kind: a part of it is read and written.
-    let own_kind = facts.gvk.kind == row.facts.gvk.kind;
+    let own_kind = facts.gvk.kind == row.facts.gvk.kind && call.info.subresource != "log";
     match (call.info.subresource.as_str(), call.info.verb) {
         ("scale", "get") => scale::get(call, row).await,
         ("scale", "update") => Box::pin(scale::update(call, row, body)).await,
@@ -211,9 +211,14 @@ where
         (_, "get") if own_kind => get::object(call, row).await,
         (_, "update") if own_kind => Box::pin(update::object(call, row, body)).await,
         (_, "patch") if own_kind => Box::pin(patch::object(call, row, body)).await,
-        _ => Err(ApiError::plain(
-            501,
-            &format!("{}/{} is not served yet", row.facts.plural, call.info.subresource),
-        )),
+        _ => {
+            // What is not there cannot be asked anything; of services upstream
+            // asks their endpoints only.
+            if row.facts.plural != "services" {
+                call.registry().get(&call.target(row)).await?;
+            }
+            let text = format!("{}/{} is not served yet", row.facts.plural, call.info.subresource);
+            Err(ApiError::plain(501, &text))
+        }
     }
 }

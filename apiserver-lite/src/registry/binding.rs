@@ -1,9 +1,10 @@
 //! Giving a pod to a node.
 
 use coracle_api::Object;
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::change::Changed;
+use super::{change::Changed, metadata};
 use crate::error::{ApiError, Subject};
 
 /// What a `Binding` says.
@@ -25,7 +26,7 @@ impl Binding {
     ///
     /// # Errors
     /// 409 for a pod that has a node, is gated, or is going away.
-    pub fn onto(&self, pod: &Object) -> Result<Changed, ApiError> {
+    pub fn onto(&self, pod: &Object, now: Timestamp) -> Result<Changed, ApiError> {
         let name = pod.name();
         if let Some(reason) = self.refusal(pod) {
             let subject =
@@ -44,7 +45,7 @@ impl Binding {
         }
         let status = object.section_mut("status");
         status.remove("nominatedNodeName");
-        scheduled(status);
+        scheduled(status, now);
         Ok(Changed { object, warnings: Vec::new() })
     }
 
@@ -75,15 +76,42 @@ impl Binding {
     }
 }
 
-// The condition becomes true; one that was there keeps its place.
-fn scheduled(status: &mut Map<String, Value>) {
-    let generated = json!({ "type": "PodScheduled", "status": "True", "lastProbeTime": null });
-    let mut condition = generated;
-    condition["lastTransitionTime"] = Value::Null;
+// The condition becomes true; one that was there keeps its place, and its time
+// if it was true.
+fn scheduled(status: &mut Map<String, Value>, now: Timestamp) {
+    let time = metadata::stamp(now);
+    let mut condition = json!({
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": time,
+    });
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));
     let Some(list) = conditions.as_array_mut() else { return };
     match list.iter_mut().find(|it| it["type"] == "PodScheduled") {
-        Some(there) => *there = condition,
+        Some(there) => {
+            if there["status"] == "True" {
+                condition["lastTransitionTime"] = there["lastTransitionTime"].take();
+            }
+            *there = condition;
+        }
         None => list.push(condition),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_scheduled_since_its_first_binding() {
+        let scheduled_since = |status: &str, since: &str| json!({ "type": "PodScheduled", "status": status, "lastProbeTime": null, "lastTransitionTime": since });
+        let check = |before: Value, expected: Value| {
+            let mut status = Map::new();
+            status.insert("conditions".to_owned(), before);
+            scheduled(&mut status, Timestamp::UNIX_EPOCH);
+            assert_eq!(status["conditions"], expected);
+        };
+        let (now, before) = ("1970-01-01T00:00:00Z", "1969-01-01T00:00:00Z");
+        check(json!([]), json!([scheduled_since("True", now)]));
+        check(json!([scheduled_since("False", before)]), json!([scheduled_since("True", now)]));
+        check(json!([scheduled_since("True", before)]), json!([scheduled_since("True", before)]));
     }
 }

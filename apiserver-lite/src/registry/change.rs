@@ -105,7 +105,7 @@ impl Change {
             Self::Patch(patch) => patch.onto(facts, current),
             Self::Apply(apply) => apply.onto(facts, Some(current), writer),
             Self::Scale(change) => scale::change(change, facts, current, writer),
-            Self::Bind(binding) => binding.onto(current),
+            Self::Bind(binding) => binding.onto(current, writer.now),
         }
     }
 }
@@ -183,5 +183,26 @@ fn refused(error: PatchError) -> ApiError {
         PatchError::Unprocessable(_) => ApiError::Unprocessable(error.to_string()),
         PatchError::TooLarge(_) => ApiError::PatchTooLarge(error.to_string()),
         PatchError::Failed(text) => ApiError::plain(500, &text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_known_without_a_version() {
+        let check = |patched: Value, expected: Option<&[&str]>| {
+            let expected = expected.map(|it| it.iter().map(|&it| it.to_owned()).collect());
+            assert_eq!(unversioned(&patched), expected);
+        };
+        check(json!({ "apiVersion": "v1", "data": {} }), None);
+        check(
+            json!({ "kind": "ConfigMap", "data": {}, "metadata": {} }),
+            Some(&["unknown field \"data\"", "unknown field \"metadata\""]),
+        );
+        check(json!([]), None);
     }
 }

@@ -320,6 +320,12 @@ pub trait Strategy: Send + Sync + 'static {
         None
     }
 
+    /// Why the object of that name may not be deleted, whoever asks. Deletions
+    /// of collections do not ask.
+    fn undeletable(&self, _name: &str) -> Option<&'static str> {
+        None
+    }
+
     /// `Warning` headers for who deletes with these options.
     fn deletion_warnings(&self, _options: &DeleteOptions) -> Vec<String> {
         Vec::new()

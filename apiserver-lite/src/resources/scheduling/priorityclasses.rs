@@ -21,6 +21,11 @@ impl Strategy for PriorityClasses {
         or_default(&mut object.0, "preemptionPolicy", "PreemptLowerPriority");
     }
 
+    fn undeletable(&self, name: &str) -> Option<&'static str> {
+        let of_system = SYSTEM.iter().any(|(system, _)| *system == name);
+        of_system.then_some("this is a system priority class and cannot be deleted")
+    }
+
     fn prepare(&self, _write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
         if old.is_none() {
             new.set_meta("generation", Some(1.into()));
