@@ -65,7 +65,8 @@ impl Query {
 
 /// Decodes percent escapes; a broken one stays as it is.
 pub fn unescape(text: &str, plus_is_space: bool) -> String {
-    if !text.contains('%') && !(plus_is_space && text.contains('+')) {
+    let plus = plus_is_space && text.contains('+');
+    if !text.contains('%') && !plus {
         return text.to_owned();
     }
     let bytes = text.as_bytes();
@@ -180,14 +181,13 @@ impl RequestInfo {
         } else if self.verb == "delete" {
             self.verb = "deletecollection";
         }
-        if matches!(self.verb, "list" | "watch" | "deletecollection") {
-            if let Some(name) =
+        if matches!(self.verb, "list" | "watch" | "deletecollection")
+            && let Some(name) =
                 self.query.get("fieldSelector").and_then(|text| text.strip_prefix("metadata.name="))
-            {
-                let name = name.trim_start_matches('=');
-                if !name.is_empty() && !name.contains([',', '=']) {
-                    self.name = name.to_owned();
-                }
+        {
+            let name = name.trim_start_matches('=');
+            if !name.is_empty() && !name.contains([',', '=']) {
+                self.name = name.to_owned();
             }
         }
     }

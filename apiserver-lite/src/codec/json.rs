@@ -51,7 +51,7 @@ pub fn encode(object: &Object) -> Stored {
 /// The bytes of an object that is not stored so: a dry run's, or one in
 /// another version than the stored. They are laid out as stored ones are.
 pub fn plain(object: &Object) -> Bytes {
-    laid_out(object, |out, metadata| write(out, metadata))
+    laid_out(object, write)
 }
 
 fn laid_out(object: &Object, metadata: impl FnOnce(&mut Vec<u8>, &Map<String, Value>)) -> Bytes {

@@ -117,9 +117,10 @@ where
         return Ok(documents::not_found(call.server, info));
     };
     // Namespaced kinds are listed over all namespaces, and nothing else.
-    let scoped = row.facts.namespaced == !info.namespace.is_empty() || info.resource == "namespaces";
+    let scoped = row.facts.namespaced != info.namespace.is_empty() || info.resource == "namespaces";
     let over_all = row.facts.namespaced && info.namespace.is_empty();
-    if !scoped && !(over_all && matches!(info.verb, "list" | "watch") && info.rest.is_empty()) {
+    let listed = over_all && matches!(info.verb, "list" | "watch") && info.rest.is_empty();
+    if !scoped && !listed {
         let known = over_all && info.name.is_empty();
         return Err(if known { ApiError::MethodNotAllowed } else { ApiError::NoSuchPath });
     }

@@ -225,7 +225,7 @@ impl Registry {
             let claim = match change {
                 // Upstream's scheduler writes past the strategy.
                 Change::Bind(_) => Claim::default(),
-                _ => self.admit_changed(target, part, &mut new, &before, &old, author, now).await?,
+                _ => self.admit_changed(target, part, &mut new, &old, author, now).await?,
             };
             match self.store_changed(target, new, &old, &record, claim, author.options.dry_run).await? {
                 Stored::Done(written) => return Ok(written),
@@ -304,7 +304,6 @@ impl Registry {
         target: &Target,
         part: Part<'_>,
         new: &mut Object,
-        before: &Object,
         old: &Object,
         author: &mut Author<'_>,
         now: Timestamp,
@@ -312,7 +311,7 @@ impl Registry {
         let facts = &target.row.facts;
         let strategy = &target.row.strategy;
         let attributes = self.attributes(target, part, Operation::Update, author);
-        admission::mutate(&attributes, new, Some(before)).await?;
+        admission::mutate(&attributes, new, Some(&spoken(&target.row, old))).await?;
         // A new scale is a change to the object like any other.
         let part = if part == Part::Other("scale") { Part::Whole } else { part };
         self.dedup_owners(new, author, true);
@@ -495,10 +494,10 @@ enum Stored {
 // What an update may not change, whatever it says.
 fn keep_system_fields(new: &mut Object, old: &Object) {
     let mut keep = |field: &str, always: bool| {
-        if let Some(value) = old.meta(field) {
-            if always || new.meta(field).is_none() {
-                new.set_meta(field, Some(value.clone()));
-            }
+        if let Some(value) = old.meta(field)
+            && (always || new.meta(field).is_none())
+        {
+            new.set_meta(field, Some(value.clone()));
         }
     };
     keep("uid", false);

@@ -113,10 +113,10 @@ fn fields(
             continue;
         }
         let inner: Vec<u16> = within.iter().copied().chain([number]).collect();
-        if let Wire::Bytes(bytes) = wire {
-            if schema.fields.iter().any(|field| field.within.starts_with(&inner)) {
-                fields(bytes, schema, &inner, depth + 1, object)?;
-            }
+        if let Wire::Bytes(bytes) = wire
+            && schema.fields.iter().any(|field| field.within.starts_with(&inner))
+        {
+            fields(bytes, schema, &inner, depth + 1, object)?;
         }
     }
     Ok(())

@@ -49,10 +49,10 @@ impl Strategy for EndpointSlices {
         if old.is_none_or(|old| section(old, "endpoints") != section(new, "endpoints")) {
             errors.extend(endpoints(new));
         }
-        if let Some(old) = old {
-            if section(new, "addressType") != section(old, "addressType") {
-                errors.push(FieldError::invalid(&FieldPath::new("addressType"), Value::Null, IMMUTABLE));
-            }
+        if let Some(old) = old
+            && section(new, "addressType") != section(old, "addressType")
+        {
+            errors.push(FieldError::invalid(&FieldPath::new("addressType"), Value::Null, IMMUTABLE));
         }
         errors
     }
