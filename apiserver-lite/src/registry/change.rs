@@ -128,6 +128,8 @@ impl Patch {
         .map_err(refused)?;
         let decoded = match unversioned(&patched).filter(|_| self.form != Form::Strategic) {
             Some(strict) => Decoded { object: Object::default(), strict },
+            None if self.form == Form::Strategic => decode::converted(&patched, &facts.gvk, schema)
+                .map_err(|error| self.invalid(&patched, schema, error.to_string()))?,
             None => decode::value(&patched, &facts.gvk, schema)
                 .map_err(|error| self.invalid(&patched, schema, error.to_string()))?,
         };

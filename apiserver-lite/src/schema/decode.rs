@@ -10,7 +10,7 @@ use crate::codec;
 use super::{
     reader::{Reader, text_of},
     registered,
-    walk::Walk,
+    walk::{Reading, Walk},
 };
 
 /// What decoding found.
@@ -51,7 +51,8 @@ pub enum DecodeError {
 /// `Malformed` for bad JSON, another kind or version, wrong types, too deep
 /// nesting, with the message of upstream's 400.
 pub fn json(body: &[u8], gvk: &GroupVersionKind, schema: &Struct) -> Result<Decoded, DecodeError> {
-    decode(body, gvk, schema).map_err(|fault| DecodeError::Malformed(message(fault, body, gvk)))
+    decode(body, gvk, schema, Reading::Json)
+        .map_err(|fault| DecodeError::Malformed(message(fault, body, gvk)))
 }
 
 /// Decodes one object from YAML in the same way.
@@ -65,8 +66,8 @@ pub fn yaml(body: &[u8], gvk: &GroupVersionKind, schema: &Struct) -> Result<Deco
     };
     let text =
         serde_json::to_vec(&document.value).map_err(|error| DecodeError::Malformed(error.to_string()))?;
-    let mut decoded =
-        decode(&text, gvk, schema).map_err(|fault| DecodeError::Malformed(message(fault, body, gvk)))?;
+    let mut decoded = decode(&text, gvk, schema, Reading::Json)
+        .map_err(|fault| DecodeError::Malformed(message(fault, body, gvk)))?;
     if let Some(duplicates) = document.duplicates {
         decoded.strict.insert(0, duplicates);
     }
@@ -100,10 +101,16 @@ pub fn syntax(body: &[u8]) -> Option<String> {
 /// # Errors
 /// As [`json`], with the bare text of what is wrong.
 pub fn bare(body: &[u8], gvk: &GroupVersionKind, schema: &Struct) -> Result<Decoded, DecodeError> {
-    decode(body, gvk, schema).map_err(|fault| {
-        let (Fault::Unrecognized(text) | Fault::Version(text) | Fault::Unfit { fault: text, .. }) = fault;
-        DecodeError::Malformed(text)
-    })
+    decode(body, gvk, schema, Reading::Json).map_err(Fault::bare)
+}
+
+/// Converts a tree to an object, as upstream does with strategic patches, where it decodes nothing.
+///
+/// # Errors
+/// As [`value`]; wrong types are told in the words of upstream's converter.
+pub fn converted(tree: &Value, gvk: &GroupVersionKind, schema: &Struct) -> Result<Decoded, DecodeError> {
+    let body = serde_json::to_vec(tree).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    decode(&body, gvk, schema, Reading::Converted).map_err(Fault::bare)
 }
 
 // What is wrong with a body.
@@ -116,9 +123,16 @@ enum Fault {
     Version(String),
 }
 
-fn decode(body: &[u8], gvk: &GroupVersionKind, schema: &Struct) -> Result<Decoded, Fault> {
+impl Fault {
+    fn bare(self) -> DecodeError {
+        let (Self::Unrecognized(text) | Self::Version(text) | Self::Unfit { fault: text, .. }) = self;
+        DecodeError::Malformed(text)
+    }
+}
+
+fn decode(body: &[u8], gvk: &GroupVersionKind, schema: &Struct, reading: Reading) -> Result<Decoded, Fault> {
     let text = text_of(body);
-    let mut walk = Walk::new(&text);
+    let mut walk = Walk::new(&text, reading);
     let parse =
         |fault: &str| Fault::Unrecognized(format!("couldn't get version/kind; json parse error: {fault}"));
     let map = walk.document(schema).map_err(|error| parse(&error.0))?;
@@ -178,11 +192,21 @@ fn check_identity(body: &[u8], given: &Given, gvk: &GroupVersionKind) -> Result<
         return Err(Fault::Version(format!(
             "the API version in the data ({data}) does not match the expected API version ({expected})"
         )));
+    } else if let Some(fault) = registered::schema(group, version, kind).and_then(|it| misfit(body, it)) {
+        fault
     } else {
         let target = registered::package(&gvk.group);
         format!("converting ({version}.{kind}) to ({target}.{}): unknown conversion", gvk.kind)
     };
     Err(Fault::Unfit { version: version.to_owned(), kind: kind.to_owned(), fault })
+}
+
+// Why the body is not even an object of the kind that it says.
+fn misfit(body: &[u8], schema: &Struct) -> Option<String> {
+    let text = text_of(body);
+    let mut walk = Walk::new(&text, Reading::Json);
+    walk.document(schema).ok()?;
+    walk.fault()
 }
 
 // The message of a 400.

@@ -1,6 +1,6 @@
 //! Which kinds upstream's scheme knows: more than it serves.
 
-use coracle_api::facts::RESOURCES;
+use coracle_api::{facts::RESOURCES, schema::Struct};
 
 /// Versions that are no longer served but can still be read, with the version
 /// that took over. Their kinds have the same names.
@@ -33,10 +33,20 @@ const FORMER: &[(&str, &str)] = &[
 /// Whether the kind is registered under that group and version.
 pub(super) fn kind(group: &str, version: &str, kind: &str) -> bool {
     let former = FORMER.contains(&(group, version));
-    let named = |gvk: &coracle_api::GroupVersionKind| {
-        gvk.group == group && gvk.kind == kind && (former || gvk.version == version)
+    let within =
+        |gvk: &coracle_api::GroupVersionKind| gvk.group == group && (former || gvk.version == version);
+    RESOURCES.iter().any(|it| {
+        let own = within(&it.gvk) && (it.gvk.kind == kind || it.list_kind == kind);
+        own || it.subresources.iter().any(|sub| within(&sub.gvk) && sub.gvk.kind == kind)
+    })
+}
+
+/// The schema of a kind that is served.
+pub(super) fn schema(group: &str, version: &str, kind: &str) -> Option<&'static Struct> {
+    let is = |gvk: &coracle_api::GroupVersionKind| {
+        gvk.group == group && gvk.version == version && gvk.kind == kind
     };
-    RESOURCES.iter().any(|it| named(&it.gvk) || it.subresources.iter().any(|sub| named(&sub.gvk)))
+    RESOURCES.iter().find(|it| is(&it.gvk)).map(|it| &*it.schema)
 }
 
 /// The Go package of a group's internal types.

@@ -45,8 +45,18 @@ enum Parsed {
     Refused,
 }
 
+/// Which of upstream's two ways of making structs words the errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Decoding JSON.
+    Json,
+    /// Converting a tree of untyped values.
+    Converted,
+}
+
 pub(super) struct Walk<'a, 's> {
     reader: Reader<'a>,
+    reading: Reading,
     path: Vec<Step<'s>>,
     /// Unknown and duplicate fields.
     pub strict: Vec<String>,
@@ -59,9 +69,17 @@ pub(super) struct Walk<'a, 's> {
 }
 
 impl<'a, 's> Walk<'a, 's> {
-    pub fn new(text: &'a str) -> Self {
+    pub fn new(text: &'a str, reading: Reading) -> Self {
         let reader = Reader::new(text);
-        Self { reader, path: Vec::new(), strict: Vec::new(), wrong: None, fatal: None, identity: None }
+        Self {
+            reader,
+            reading,
+            path: Vec::new(),
+            strict: Vec::new(),
+            wrong: None,
+            fatal: None,
+            identity: None,
+        }
     }
 
     /// Why the value does not fit its type, if so.
@@ -259,8 +277,9 @@ impl<'a, 's> Walk<'a, 's> {
             (Shape::Bytes, Kind::String) => return self.base64(),
             (Shape::Bytes, Kind::Array) => return self.octets(),
             _ => {
-                self.reader.skip()?;
-                return Ok(self.wrong(shape, kind.name()));
+                let text = self.reader.skip()?;
+                let number = kind == Kind::Number && self.reading == Reading::Converted;
+                return Ok(self.wrong(shape, if number { text } else { kind.name() }));
             }
         };
         Ok(Parsed::Value(value))
@@ -384,7 +403,11 @@ impl<'a, 's> Walk<'a, 's> {
     }
 
     fn wrong(&mut self, shape: &Shape, what: &str) -> Parsed {
-        let message = self.type_error(what, &go_type(shape, self.path.iter().rev().find_map(Step::field)));
+        let go_type = go_type(shape, self.path.iter().rev().find_map(Step::field));
+        let message = match self.reading {
+            Reading::Json => self.type_error(what, &go_type),
+            Reading::Converted => unconvertible(what, shape, &go_type),
+        };
         self.note_wrong(message)
     }
 
@@ -443,6 +466,23 @@ impl<'s> Step<'s> {
             Self::Field(schema, field) => Some((schema, field)),
             _ => None,
         }
+    }
+}
+
+// Why the converter does not make a value of that shape of what there is.
+fn unconvertible(what: &str, shape: &Shape, go_type: &str) -> String {
+    let (kind, source) = match what {
+        "object" => ("map", "map[string]interface {}"),
+        "array" => ("slice", "[]interface {}"),
+        "string" | "bool" => (what, what),
+        number if number.contains(['.', 'e', 'E']) => ("float64", "float64"),
+        _ => ("int64", "int64"),
+    };
+    match shape {
+        Shape::List(_) | Shape::Bytes => format!("cannot restore slice from {kind}"),
+        Shape::Map(_) => format!("cannot restore map from {kind}"),
+        Shape::Struct(_) => format!("cannot restore struct from: {kind}"),
+        _ => format!("cannot convert {source} to {go_type}"),
     }
 }
 

@@ -370,6 +370,46 @@ fn names_go_types() {
     }
 }
 
+#[test]
+fn another_kind_is_read_before_it_is_refused() {
+    let maps = resource("configmaps");
+    let check = |body: &str, expected: &str| {
+        let error = json(body.as_bytes(), &maps.gvk, &maps.schema).unwrap_err();
+        assert_eq!(error.to_string(), expected, "{body}");
+    };
+    check(
+        r#"{"kind":"Secret","apiVersion":"v1","data":{"a":"*"}}"#,
+        "Secret in version \"v1\" cannot be handled as a ConfigMap: illegal base64 data at input byte 0",
+    );
+    check(
+        r#"{"kind":"ConfigMapList","apiVersion":"v1"}"#,
+        "ConfigMapList in version \"v1\" cannot be handled as a ConfigMap: \
+         converting (v1.ConfigMapList) to (core.ConfigMap): unknown conversion",
+    );
+}
+
+#[test]
+fn fields_of_a_map_that_comes_twice_come_once() {
+    let maps = resource("configmaps");
+    let body = r#"{"data":{"x":"1"},"data":{"x":"2","y":"1","y":"2"}}"#;
+    let decoded = json(body.as_bytes(), &maps.gvk, &maps.schema).unwrap();
+    assert_eq!(decoded.strict, ["duplicate field \"data\"", "duplicate field \"data.y\""]);
+}
+
+#[test]
+fn what_does_not_convert() {
+    let pods = resource("pods");
+    let check = |containers: serde_json::Value, expected: &str| {
+        let tree = serde_json::json!({ "spec": { "containers": containers } });
+        let error = converted(&tree, &pods.gvk, &pods.schema).unwrap_err();
+        assert_eq!(error.to_string(), expected, "{tree}");
+    };
+    check(serde_json::json!({}), "cannot restore slice from map");
+    check(serde_json::json!([5]), "cannot restore struct from: int64");
+    check(serde_json::json!([{ "name": 5 }]), "cannot convert int64 to string");
+    check(serde_json::json!([{ "tty": "x" }]), "cannot convert string to bool");
+}
+
 // Bodies with bytes changed, doubled and cut off, from one seed.
 #[test]
 fn nothing_panics() {
