@@ -8,7 +8,7 @@ use std::{
 
 use apiserver_lite::{
     ApiServer, InProcess,
-    authn::User,
+    authn::{User, issuer::Issuer},
     config::Config,
     registry::{self, Registry, Rows},
     resources,
@@ -16,6 +16,7 @@ use apiserver_lite::{
     watch::Hub,
 };
 use coracle_store::{Embedded, Found, Mode, Store, StoreError};
+use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +69,9 @@ pub enum StartError {
     /// The certificates are no use.
     #[error("{0}")]
     Pki(#[from] PkiError),
+    /// The key that signs tokens is no use.
+    #[error("sa.key: {0}")]
+    TokenKey(String),
     /// A controller that does not exist.
     #[error("--controllers: {0}")]
     Controllers(String),
@@ -129,6 +133,7 @@ impl Cluster {
         if let Some(address) = address {
             config.advertise = address;
         }
+        config.issuer = Some(Arc::new(issuer(options.listen.as_ref().map(|(_, pki)| pki))?));
         config.client_authority = options.listen.as_ref().map(|(_, pki)| pki.authority.certificate.clone());
         let server = ApiServer::new(Registry::new(store.clone(), hub, config, rows));
         registry::bootstrap::run(&server.registry)
@@ -207,6 +212,17 @@ impl Cluster {
         self.server.registry.hub.close();
         self.store.close().await;
     }
+}
+
+// Signs with the kept key; a cluster that listens nowhere has a new one.
+fn issuer(pki: Option<&Pki>) -> Result<Issuer, StartError> {
+    let made = match pki {
+        None => Issuer::ephemeral().map_err(|error| error.to_string()),
+        Some(pki) => PrivatePkcs8KeyDer::from_pem_slice(pki.token_key.as_bytes())
+            .map_err(|error| error.to_string())
+            .and_then(|key| Issuer::new(key.secret_pkcs8_der()).map_err(|error| error.to_string())),
+    };
+    made.map_err(StartError::TokenKey)
 }
 
 // Makes the objects that may come a little later. What fails is made at the

@@ -112,7 +112,7 @@ mod tests {
 
     fn pki() -> Pki {
         let pair = || crate::pki::Pair { certificate: "c".to_owned(), key: "k".to_owned() };
-        Pki { authority: pair(), server: pair(), admin: pair() }
+        Pki { authority: pair(), server: pair(), admin: pair(), token_key: String::new() }
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct Pki {
     pub server: Pair,
     /// The administrator's: in the group `system:masters`.
     pub admin: Pair,
+    /// The key that signs tokens of service accounts, in PEM.
+    pub token_key: String,
 }
 
 /// Why there are no certificates.
@@ -84,7 +86,11 @@ impl Pki {
             Some(pair) => pair,
             None => files.write("admin", client(&issuer, "kubernetes-admin", "system:masters")?)?,
         };
-        Ok(Self { authority, server, admin })
+        let token_key = match files.read_one("sa.key")? {
+            Some(key) => key,
+            None => files.write_one("sa.key", KeyPair::generate()?.serialize_pem())?,
+        };
+        Ok(Self { authority, server, admin, token_key })
     }
 
     /// Certificates that are kept nowhere.
@@ -96,7 +102,7 @@ impl Pki {
         let issuer = Issuer::from_ca_cert_pem(&authority.certificate, KeyPair::from_pem(&authority.key)?)?;
         let server = server(&issuer, addresses)?;
         let admin = client(&issuer, "kubernetes-admin", "system:masters")?;
-        Ok(Self { authority, server, admin })
+        Ok(Self { authority, server, admin, token_key: KeyPair::generate()?.serialize_pem() })
     }
 }
 
@@ -104,23 +110,30 @@ struct Files<'a>(&'a Path);
 
 impl Files<'_> {
     fn read(&self, name: &str) -> Result<Option<Pair>, PkiError> {
-        let read = |ending: &str| {
-            let path = self.0.join(format!("{name}.{ending}"));
-            match fs::read_to_string(&path) {
-                Ok(text) => Ok(Some(text)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(PkiError::File { path, error }),
-            }
-        };
+        let read = |ending: &str| self.read_one(&format!("{name}.{ending}"));
         Ok(read("crt")?.zip(read("key")?).map(|(certificate, key)| Pair { certificate, key }))
+    }
+
+    fn read_one(&self, name: &str) -> Result<Option<String>, PkiError> {
+        let path = self.0.join(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(PkiError::File { path, error }),
+        }
     }
 
     fn write(&self, name: &str, pair: Pair) -> Result<Pair, PkiError> {
         for (ending, text) in [("key", &pair.key), ("crt", &pair.certificate)] {
-            let path = self.0.join(format!("{name}.{ending}"));
-            write_private(&path, text.as_bytes()).map_err(|error| PkiError::File { path, error })?;
+            self.write_one(&format!("{name}.{ending}"), text.clone())?;
         }
         Ok(pair)
+    }
+
+    fn write_one(&self, name: &str, text: String) -> Result<String, PkiError> {
+        let path = self.0.join(name);
+        write_private(&path, text.as_bytes()).map_err(|error| PkiError::File { path, error })?;
+        Ok(text)
     }
 }
 
@@ -204,6 +217,7 @@ mod tests {
         let same = Pki::load_or_create(directory.path(), &["127.0.0.1".parse().unwrap()]).unwrap();
         assert_eq!(first.server.certificate, same.server.certificate);
         assert_eq!(first.admin.key, same.admin.key);
+        assert_eq!(first.token_key, same.token_key);
         let moved = Pki::load_or_create(directory.path(), &["192.0.2.7".parse().unwrap()]).unwrap();
         assert_ne!(first.server.certificate, moved.server.certificate);
         assert_eq!(first.authority.certificate, moved.authority.certificate);

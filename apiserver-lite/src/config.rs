@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::authn::issuer::Issuer;
+
 /// Where the server's time comes from.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
@@ -34,6 +36,8 @@ pub struct Config {
     pub max_body: usize,
     /// The address of the API server that the `kubernetes` Service leads to.
     pub advertise: std::net::SocketAddr,
+    /// What signs tokens of service accounts; without it there are none.
+    pub issuer: Option<Arc<Issuer>>,
     /// The authority that client certificates are trusted of, in PEM, to be
     /// told to aggregated servers.
     pub client_authority: Option<String>,
@@ -54,6 +58,7 @@ impl Default for Config {
             clock: Clock::system(),
             max_body: 3 * 1024 * 1024,
             advertise: std::net::SocketAddr::from(([127, 0, 0, 1], 6443)),
+            issuer: None,
             client_authority: None,
             service_range: "10.96.0.0/12".to_owned(),
             node_ports: (30000, 32767),

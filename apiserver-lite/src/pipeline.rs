@@ -50,7 +50,7 @@ where
 {
     let info = RequestInfo::parse(&head.method, head.uri.path(), head.uri.query());
     let authorization = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let Some(user) = authn::identify(peer, authorization) else {
+    let Some(user) = authn::identify(&server.registry, peer, authorization).await else {
         return handlers::answer::error(&ApiError::Unauthorized, &head.headers, &info.query);
     };
     let acting = impersonation::wanted(&head.headers, &user, &info);
@@ -66,6 +66,9 @@ where
     };
     if !info.is_resource {
         if let Some(response) = health::answer(server, &info) {
+            return response;
+        }
+        if let Some(response) = authn::openid::answer(server, &info) {
             return response;
         }
         return handlers::documents::answer(server, &info, head);

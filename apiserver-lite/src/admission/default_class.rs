@@ -3,8 +3,13 @@
 
 use coracle_api::Object;
 
-use super::lookup::{self, Kind};
-use crate::{error::ApiError, registry::Registry};
+use crate::{
+    error::ApiError,
+    registry::{
+        Registry,
+        lookup::{self, Kind},
+    },
+};
 
 /// The name of the default among the classes of a kind.
 pub async fn name(registry: &Registry, kind: Kind, annotations: &[&str]) -> Result<Option<String>, ApiError> {

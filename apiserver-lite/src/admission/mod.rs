@@ -14,7 +14,6 @@ pub mod default_ingress_class;
 pub mod default_storage_class;
 pub mod default_toleration_seconds;
 pub mod limit_ranger;
-mod lookup;
 pub mod namespace_lifecycle;
 pub mod persistent_volume_claim_resize;
 pub mod pod_resize_validator;

@@ -2,9 +2,10 @@
 
 use coracle_api::Object;
 
-use super::{Attributes, Operation, default_storage_class::named, lookup};
+use super::{Attributes, Operation, default_storage_class::named};
 use crate::{
     error::ApiError,
+    registry::lookup,
     resources::{Part, core::pods::resources::amounts, tree::truth},
 };
 

@@ -2,9 +2,10 @@
 
 use coracle_api::{Object, status::Cause};
 
-use super::{Attributes, Operation, lookup};
+use super::{Attributes, Operation};
 use crate::{
     error::ApiError,
+    registry::lookup,
     resources::{
         Part,
         core::pods::resources::{Amounts, amounts, requests},

@@ -3,8 +3,11 @@
 use coracle_api::Object;
 use serde_json::{Map, Value};
 
-use super::{Attributes, lookup};
-use crate::{error::ApiError, registry::Registry};
+use super::Attributes;
+use crate::{
+    error::ApiError,
+    registry::{Registry, lookup},
+};
 
 const LABELS: &[&str] = &["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
 

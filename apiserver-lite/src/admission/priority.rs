@@ -3,10 +3,13 @@
 use coracle_api::Object;
 use serde_json::Value;
 
-use super::{Attributes, Operation, lookup, lookup::Kind};
+use super::{Attributes, Operation};
 use crate::{
     error::ApiError,
-    registry::Registry,
+    registry::{
+        Registry,
+        lookup::{self, Kind},
+    },
     resources::{
         Part,
         tree::{field, number, section, set, text, truth},

@@ -3,9 +3,10 @@
 use coracle_api::Object;
 use serde_json::{Map, Value};
 
-use super::{Attributes, lookup};
+use super::Attributes;
 use crate::{
     error::ApiError,
+    registry::lookup,
     resources::{
         core::pods::resources::amounts,
         tree::{at, entries, list, set, text},

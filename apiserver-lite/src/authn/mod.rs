@@ -2,8 +2,13 @@
 
 pub mod certificate;
 pub mod impersonation;
+pub mod issuer;
+pub mod openid;
+pub mod service_account;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::registry::Registry;
 
 /// An authenticated user, or the anonymous one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,44 +49,31 @@ pub enum Peer {
     /// It showed nothing.
     Unknown,
     /// It showed a certificate that we trust, or it is in this process.
-    Known(std::sync::Arc<User>),
+    Known(Arc<User>),
     /// It showed a certificate that we do not trust.
     Untrusted,
 }
 
 /// The user of a request: `None` is a 401.
-pub fn identify(peer: &Peer, authorization: Option<&str>) -> Option<std::sync::Arc<User>> {
+pub async fn identify(registry: &Registry, peer: &Peer, authorization: Option<&str>) -> Option<Arc<User>> {
+    if let Peer::Known(user) = peer {
+        return Some(user.clone());
+    }
+    // A token that is not good does not make anonymous.
+    if let Some(token) = authorization.and_then(bearer) {
+        let known = service_account::authenticate(registry, token, service_account::AUDIENCES).await;
+        return known.ok().map(|known| Arc::new(known.user));
+    }
     match peer {
-        Peer::Known(user) => Some(user.clone()),
-        // A token of a kind that nobody here issues does not make anonymous.
-        _ if authorization.is_some_and(bears_token) => None,
-        Peer::Untrusted => None,
-        Peer::Unknown => Some(std::sync::Arc::new(User::anonymous())),
+        Peer::Unknown => Some(Arc::new(User::anonymous())),
+        _ => None,
     }
 }
 
-// Whether there is a token after `Bearer`.
-fn bears_token(authorization: &str) -> bool {
-    let mut words = authorization.trim().split(' ');
-    let scheme = words.next().unwrap_or_default();
-    scheme.eq_ignore_ascii_case("bearer") && words.next().is_some_and(|token| !token.is_empty())
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(authorization: Option<&str>, expected: Option<&str>) {
-        let user = identify(&Peer::Unknown, authorization);
-        assert_eq!(user.as_ref().map(|user| user.name.as_str()), expected, "{authorization:?}");
-    }
-
-    #[test]
-    fn only_a_token_is_refused() {
-        check(None, Some("system:anonymous"));
-        check(Some("Basic dTpw"), Some("system:anonymous"));
-        check(Some("Bearer "), Some("system:anonymous"));
-        check(Some("Bearer  x"), Some("system:anonymous"));
-        check(Some("bearer x"), None);
-    }
-}
+mod tests;

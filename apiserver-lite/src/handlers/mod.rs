@@ -15,6 +15,7 @@ mod list;
 mod patch;
 mod reviews;
 mod scale;
+mod token;
 mod update;
 mod watch;
 
@@ -208,6 +209,7 @@ where
         ("scale", "update") => Box::pin(scale::update(call, row, body)).await,
         ("scale", "patch") => Box::pin(scale::patch(call, row, body)).await,
         ("binding", "create") => Box::pin(binding::bind(call, row, body)).await,
+        ("token", "create") => token::create(call, row, body).await,
         ("eviction", "create") => Box::pin(eviction::evict(call, row, body)).await,
         (_, "get") if own_kind => get::object(call, row).await,
         (_, "update") if own_kind => Box::pin(update::object(call, row, body)).await,

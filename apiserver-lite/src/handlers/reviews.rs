@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use super::{Call, answer, binding, body};
 use crate::{
-    authn::User,
+    authn::{User, service_account},
     authz,
     body::Body,
     codec::negotiation::{self, Forms},
     error::{ApiError, Subject},
     registry::{metadata, options::Writing},
     request::RequestInfo,
-    resources::Row,
+    resources::{Row, tree},
 };
 
 pub(super) async fn answer<B>(call: &Call<'_>, row: &Arc<Row>, sent: B) -> Result<Response<Body>, ApiError>
@@ -59,7 +59,7 @@ where
         "selfsubjectaccessreviews" => access(&object, call.user),
         "subjectaccessreviews" | "localsubjectaccessreviews" => access(&object, &subject(&object)),
         "selfsubjectrulesreviews" => rules(call.user),
-        "tokenreviews" => json!({ "error": "no token authenticator accepts the token", "user": {} }),
+        "tokenreviews" => token(call, &object).await?,
         _ => return Err(ApiError::MethodNotAllowed),
     };
     object.0.insert("status".to_owned(), status);
@@ -68,6 +68,23 @@ where
         object.set_meta("creationTimestamp", Some(metadata::stamp(now).into()));
     }
     Ok(answer::value_in(&output, StatusCode::CREATED, &object.into_value()))
+}
+
+async fn token(call: &Call<'_>, review: &Object) -> Result<Value, ApiError> {
+    let token = review.get_str(&["spec", "token"]);
+    if token.is_empty() {
+        let text = "token is required for TokenReview in authentication";
+        return Err(ApiError::BadRequest(text.to_owned()));
+    }
+    let asked = tree::texts(tree::field(review, &["spec", "audiences"]));
+    let audiences = if asked.is_empty() { service_account::AUDIENCES } else { &asked };
+    Ok(match service_account::authenticate(call.registry(), token, audiences).await {
+        Ok(known) => json!({
+            "authenticated": true, "user": user_info(&known.user), "audiences": known.audiences,
+        }),
+        Err(None) => json!({ "error": "invalid bearer token", "user": {} }),
+        Err(Some(reason)) => json!({ "error": format!("[invalid bearer token, {reason}]"), "user": {} }),
+    })
 }
 
 fn user_info(user: &User) -> Value {

@@ -8,6 +8,7 @@ pub mod binding;
 pub mod bootstrap;
 pub mod change;
 pub mod delete;
+pub mod lookup;
 pub mod metadata;
 pub mod options;
 pub mod page;

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use coracle_api::Object;
 use serde_json::{Map, Value};
 
-use super::{Attributes, Operation, joined, lookup};
+use super::{Attributes, Operation, joined};
 use crate::{
     error::ApiError,
+    registry::lookup,
     resources::{
         Part,
         tree::{entries, field, list, map_mut, objects_mut, text},

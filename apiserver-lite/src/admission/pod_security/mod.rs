@@ -16,9 +16,10 @@ use self::{
     pod::Pod,
     policy::{Demand, Level, Policy},
 };
-use super::{Attributes, Operation, lookup};
+use super::{Attributes, Operation};
 use crate::{
     error::{ApiError, Subject},
+    registry::lookup,
     resources::{
         Part,
         tree::{at, field, list, section, set, text},

@@ -9,9 +9,10 @@ use std::time::Duration;
 use coracle_api::Object;
 use serde_json::{Value, json};
 
-use super::{Attributes, Operation, lookup};
+use super::{Attributes, Operation};
 use crate::{
     error::ApiError,
+    registry::lookup,
     resources::{
         Part,
         tree::{field, list, section, set, text, truth},

@@ -1,13 +1,11 @@
-//! The objects that plugins look up. What they find is as new as the store.
+//! Objects that are looked up beside the one that a request is about. What is
+//! found is as new as the store.
 
 use coracle_api::Object;
 use coracle_store::Record;
 
-use crate::{
-    codec,
-    error::ApiError,
-    registry::{Registry, Target, options::ListOptions, read::internal},
-};
+use super::{Registry, Target, options::ListOptions, read::internal};
+use crate::{codec, error::ApiError};
 
 /// A kind that is looked up: its group and its plural, in version `v1`.
 pub type Kind = (&'static str, &'static str);
