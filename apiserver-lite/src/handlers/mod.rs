@@ -6,6 +6,7 @@
 pub mod answer;
 mod binding;
 mod body;
+mod connect;
 mod create;
 mod delete;
 pub mod documents;
@@ -214,14 +215,6 @@ where
         (_, "get") if own_kind => get::object(call, row).await,
         (_, "update") if own_kind => Box::pin(update::object(call, row, body)).await,
         (_, "patch") if own_kind => Box::pin(patch::object(call, row, body)).await,
-        _ => {
-            // What is not there cannot be asked anything; of services upstream
-            // asks their endpoints only.
-            if row.facts.plural != "services" {
-                call.registry().get(&call.target(row)).await?;
-            }
-            let text = format!("{}/{} is not served yet", row.facts.plural, call.info.subresource);
-            Err(ApiError::plain(501, &text))
-        }
+        _ => connect::answer(call, row).await,
     }
 }

@@ -64,6 +64,7 @@ impl Strategy for CustomResourceDefinitions {
             errors.push(FieldError::invalid(&path, new.name(), "must be spec.names.plural+\".\"+spec.group"));
         }
         errors.extend(spec(spec_value));
+        errors.extend(super::structural::faults(spec_value));
         if let Some(old) = old {
             errors.extend(update(new, old));
         }
