@@ -69,6 +69,8 @@ impl Output {
 pub enum Forms {
     /// Only themselves.
     Whole,
+    /// Metadata of objects that have no table: what is stored nowhere.
+    Unstored,
     /// Tables and metadata of single objects.
     Object,
     /// Tables and metadata of lists.
@@ -195,6 +197,7 @@ fn transformed(kind: &str, version: &str, forms: Forms) -> Option<Form> {
     let version = version.to_owned();
     match kind {
         _ if forms == Forms::Whole => None,
+        "Table" if forms == Forms::Unstored => None,
         "Table" => Some(Form::Table(version)),
         "PartialObjectMetadata" => Some(Form::Partial(version)),
         "PartialObjectMetadataList" => Some(Form::PartialList(version)),

@@ -13,7 +13,10 @@ use crate::{
     authn::{User, service_account},
     authz,
     body::Body,
-    codec::negotiation::{self, Forms},
+    codec::{
+        negotiation::{self, Form, Forms},
+        partial,
+    },
     error::{ApiError, Subject},
     registry::{metadata, options::Writing},
     request::RequestInfo,
@@ -48,7 +51,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
-    let output = negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
+    let output = negotiation::output(call.headers(), &call.info.query, Forms::Unstored)?;
     let sent = body::sent(call, body::read(call, sent).await?)?;
     let options = call.options(Writing::Create)?;
     let facts = &row.facts;
@@ -67,7 +70,12 @@ where
         let now = call.registry().config.clock.now();
         object.set_meta("creationTimestamp", Some(metadata::stamp(now).into()));
     }
-    Ok(answer::value_in(&output, StatusCode::CREATED, &object.into_value()))
+    let value = match &output.form {
+        Form::Partial(version) => partial::object(&object, version),
+        Form::PartialList(_) => return Err(partial::no_list(facts)),
+        Form::Whole | Form::Table(_) => object.into_value(),
+    };
+    Ok(answer::value_in(&output, StatusCode::CREATED, &value))
 }
 
 async fn token(call: &Call<'_>, review: &Object) -> Result<Value, ApiError> {
