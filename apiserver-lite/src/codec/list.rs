@@ -20,7 +20,7 @@ pub struct ListMeta<'a> {
 
 // So much is joined at a time: few enough to be cheap, and a long list is never
 // there twice.
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 64 << 10;
 
 /// The JSON of a list, joined from its items while it is sent.
 pub struct Joined {
