@@ -12,9 +12,9 @@ use crate::StoreError;
 use std::sync::Arc;
 
 // Bytes of values after which to checkpoint.
-const EVERY: usize = 16 << 20;
+const EVERY: usize = 8 << 20;
 // Frames (4 KiB each) at which the WAL has to start again from its beginning.
-const LONG: i64 = 16384;
+const LONG: i64 = 8192;
 // Frames that may be left to copy while commits wait.
 const LAST: i64 = 256;
 
