@@ -21,24 +21,36 @@ use crate::{
 // Upstream gives a request 34 seconds, body and all.
 const PATIENCE: Duration = Duration::from_secs(34);
 
+// What is read past the limit and thrown away: a client that is still sending
+// would find its connection reset, and never see the answer.
+const SLACK: usize = 256 << 10;
+
 /// All of a body.
 ///
 /// # Errors
 /// 413 past the limit, 400 for one that breaks off, 504 for one that does not
 /// end.
-pub async fn read<B>(call: &Call<'_>, body: B) -> Result<Bytes, ApiError>
+pub async fn read<B>(call: &Call<'_>, mut body: B) -> Result<Bytes, ApiError>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
     let limit = call.registry().config.max_body;
     if body.size_hint().lower() > limit as u64 {
+        let _ = tokio::time::timeout(PATIENCE, discard(&mut body, limit + SLACK)).await;
         return Err(ApiError::TooLarge(limit));
     }
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    match tokio::time::timeout(PATIENCE, collect(body, limit)).await {
+    let read = async {
+        let read = collect(&mut body, limit).await;
+        if matches!(read, Err(ApiError::TooLarge(_))) {
+            discard(&mut body, SLACK).await;
+        }
+        read
+    };
+    match tokio::time::timeout(PATIENCE, read).await {
         Ok(read) => read,
         Err(_) => Err(ApiError::Timeout {
             message: "request did not complete within the allowed duration".to_owned(),
@@ -48,7 +60,20 @@ where
     }
 }
 
-async fn collect<B>(mut body: B, limit: usize) -> Result<Bytes, ApiError>
+// Reads at most so many bytes more, for nothing.
+async fn discard<B>(body: &mut B, mut left: usize)
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin,
+{
+    while left > 0 {
+        // Only the size is kept: errors of a body need not be `Send`.
+        let read = body.frame().await.map(|frame| frame.map(|it| it.data_ref().map_or(0, Bytes::len)).ok());
+        let Some(Some(size)) = read else { return };
+        left = left.saturating_sub(size);
+    }
+}
+
+async fn collect<B>(body: &mut B, limit: usize) -> Result<Bytes, ApiError>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
