@@ -204,6 +204,29 @@ async fn an_open_page_does_not_hold_more_than_the_past_may() {
 }
 
 #[tokio::test]
+async fn a_page_opened_late_holds_no_more_than_one_opened_at_once() {
+    let retention = Retention { bytes: 20_000, ..Retention::default() };
+    let local = Local::retaining(|_| Mode::Memory, retention);
+    let mut record = local.store.commit(create("/a", "x")).await.expect("it is created");
+    let first = local.store.commit(create("/b", "x")).await.expect("it is created").revision;
+    let read = async || local.store.range(Range { limit: 1, ..all("/") }, Some(first)).await;
+    for round in 0..2 {
+        for _ in 0..12 {
+            record = local.store.commit(update(&record, &"x".repeat(1000))).await.expect("it is updated");
+        }
+        if round == 0 {
+            read().await.expect("the past is still there");
+        }
+    }
+    let limit = std::time::Instant::now() + Duration::from_secs(30);
+    while !matches!(read().await, Err(StoreError::Compacted { .. })) {
+        assert!(std::time::Instant::now() < limit, "it is let go");
+        local.store.tick();
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn dead_rows_leave_the_disk() {
     let local = Local::retaining(Mode::Durable, Retention { events: 10, ..Retention::default() });
     let path = local.directory.path().join("store/log.sqlite");

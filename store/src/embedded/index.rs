@@ -83,6 +83,12 @@ impl Index {
         self.superseded
     }
 
+    /// The same at the time of a revision from `oldest` to the newest.
+    pub(crate) fn superseded_at(&self, revision: Revision) -> u64 {
+        let since = self.history.iter().rev().take_while(|event| event.revision > revision);
+        self.superseded - since.map(|event| held(event)).sum::<u64>()
+    }
+
     /// The keys as of a revision from `oldest` to the newest.
     pub(crate) fn as_of(&self, revision: Revision) -> Live {
         let mut live = self.live.clone();

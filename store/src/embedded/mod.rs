@@ -139,6 +139,14 @@ impl Embedded {
     }
 }
 
+// Whether the state that a page shows is kept for the pages that follow.
+#[derive(PartialEq)]
+enum Keep {
+    Already,
+    ForMore,
+    Always,
+}
+
 #[async_trait::async_trait]
 impl Store for Embedded {
     async fn get(&self, key: &str) -> Result<Option<Arc<Record>>, StoreError> {
@@ -155,16 +163,17 @@ impl Store for Embedded {
         }
         let kept = (revision < index.revision()).then(|| shared.pages.lock().get(revision, now)).flatten();
         let (live, keep) = match kept {
-            Some(live) => (live, false),
-            None if revision == index.revision() => (index.live().clone(), false),
+            Some(live) => (live, Keep::Already),
+            None if revision == index.revision() => (index.live().clone(), Keep::ForMore),
             None if revision < index.oldest() => {
                 return Err(StoreError::Compacted { asked: revision, oldest: index.oldest() });
             }
-            None => (index.as_of(revision), true),
+            None => (index.as_of(revision), Keep::Always),
         };
         let page = index::page(&live, &range, revision);
-        if keep || page.remaining > 0 {
-            shared.pages.lock().keep(revision, live, index.superseded(), now);
+        if keep == Keep::Always || (keep == Keep::ForMore && page.remaining > 0) {
+            // What was superseded since then counts, also when the page comes late.
+            shared.pages.lock().keep(revision, live, index.superseded_at(revision), now);
         }
         Ok(page)
     }

@@ -36,7 +36,8 @@ impl Pages {
         Some(live)
     }
 
-    /// Keeps the state as of `revision`. `superseded` is the index's.
+    /// Keeps the state as of `revision`. `superseded` is the index's at that
+    /// revision.
     pub(crate) fn keep(&mut self, revision: Revision, live: Live, superseded: u64, now: Duration) {
         if self.0.iter().any(|snapshot| snapshot.revision == revision) {
             return;

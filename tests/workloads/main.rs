@@ -1,0 +1,5 @@
+//! What upstream's controllers and scheduler do, seen through the API of a
+//! whole cluster in this process. One file a controller.
+
+mod cluster;
+mod replica_set;
