@@ -15,6 +15,7 @@ use apiserver_lite::{
     server::{Listener, Tls},
     watch::Hub,
 };
+use coracle_controllers::framework::Setup;
 use coracle_store::{Embedded, Found, Mode, Store, StoreError};
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 use tokio::task::JoinSet;
@@ -31,6 +32,8 @@ pub struct Options {
     pub listen: Option<(SocketAddr, Pki)>,
     /// The controllers that run, in upstream's syntax.
     pub controllers: String,
+    /// How they run. Which, and the CA certificate, is filled in.
+    pub control: coracle_controllers::Config,
     /// Whether a scheduler runs.
     pub scheduler: bool,
     /// The number of simulated nodes.
@@ -45,6 +48,7 @@ impl Default for Options {
             store: Mode::Memory,
             listen: None,
             controllers: "*".to_owned(),
+            control: coracle_controllers::Config::default(),
             scheduler: true,
             nodes: 1,
             config: Config::default(),
@@ -66,15 +70,15 @@ pub enum StartError {
         /// Why, with the holder where that is known.
         reason: String,
     },
+    /// A controller that does not exist.
+    #[error("--controllers: {0}")]
+    Controllers(String),
     /// The certificates are no use.
     #[error("{0}")]
     Pki(#[from] PkiError),
     /// The key that signs tokens is no use.
     #[error("sa.key: {0}")]
     TokenKey(String),
-    /// A controller that does not exist.
-    #[error("--controllers: {0}")]
-    Controllers(String),
     /// The objects that every cluster has could not be made.
     #[error("cannot set the cluster up: {0}")]
     Bootstrap(String),
@@ -112,8 +116,10 @@ impl Cluster {
     /// # Errors
     /// Nothing runs then.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let mut controllers = coracle_controllers::Config::with_controllers(&options.controllers)
-            .map_err(|error| StartError::Controllers(error.to_string()))?;
+        let mut controllers = options.control;
+        controllers.controllers = coracle_controllers::Config::with_controllers(&options.controllers)
+            .map_err(|error| StartError::Controllers(error.to_string()))?
+            .controllers;
         controllers.root_ca = options.listen.as_ref().map(|(_, pki)| pki.authority.certificate.clone());
         let rows = Rows::new(resources::builtins());
         let hub = Arc::new(Hub::new(options.config.history));
@@ -150,7 +156,7 @@ impl Cluster {
         cluster.start_part(|tasks, shutdown| {
             tasks.spawn(finish(server, shutdown));
         });
-        cluster.start_loops(controllers, options.scheduler, options.nodes);
+        cluster.start_loops(&controllers, options.scheduler, options.nodes);
         Ok(cluster)
     }
 
@@ -162,25 +168,25 @@ impl Cluster {
         }));
     }
 
-    fn start_loops(&mut self, controllers: coracle_controllers::Config, scheduler: bool, nodes: usize) {
-        let client = self.client_as("system:kube-controller-manager");
-        self.start_part(|tasks, shutdown| {
-            tasks.spawn(coracle_controllers::run(client, controllers, shutdown));
-        });
+    // One set-up: the process watches each type once.
+    fn start_loops(&mut self, controllers: &coracle_controllers::Config, scheduler: bool, nodes: usize) {
+        let mut setup =
+            Setup::new(self.client_as("system:kube-controller-manager"), controllers.clock.clone());
+        coracle_controllers::start(&mut setup, controllers);
         if scheduler {
-            let client = self.client_as("system:kube-scheduler");
+            setup.client = self.client_as("system:kube-scheduler");
             let config = coracle_scheduler::Config { host: "coracle".to_owned(), ..Default::default() };
-            self.start_part(|tasks, shutdown| {
-                tasks.spawn(coracle_scheduler::run(client, config, shutdown));
-            });
+            coracle_scheduler::start(&mut setup, config);
         }
         if nodes > 0 {
-            let client = self.client_as("system:node");
+            setup.client = self.client_as("system:node");
             let config = coracle_node::simulated::Config { count: nodes, ..Default::default() };
-            self.start_part(|tasks, shutdown| {
-                tasks.spawn(coracle_node::simulated::run(client, config, shutdown));
-            });
+            coracle_node::simulated::start(&mut setup, config);
         }
+        setup.client = self.client_as("system:kube-controller-manager");
+        self.start_part(|tasks, shutdown| {
+            tasks.spawn(setup.run(shutdown));
+        });
     }
 
     /// A client of the cluster as its administrator, with no socket between.

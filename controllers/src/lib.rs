@@ -35,9 +35,13 @@ pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "node-lifecycle-controller", start: |setup, _| node_lifecycle::start(setup) },
     Controller { name: "deployment-controller", start: |setup, _| deployment::start(setup) },
     Controller { name: "replicaset-controller", start: |setup, _| replica_set::start(setup) },
-    // The last: it need not watch again what the others reflect.
-    Controller { name: "garbage-collector-controller", start: |setup, _| garbage_collector::start(setup) },
+    Controller { name: "garbage-collector-controller", start: start_garbage_collector },
 ];
+
+// The last of all: it need not watch again what others reflect.
+fn start_garbage_collector(setup: &mut Setup, _: &Config) {
+    setup.at_last(garbage_collector::start);
+}
 
 fn start_root_ca(setup: &mut Setup, config: &Config) {
     if let Some(bundle) = &config.root_ca {
@@ -67,11 +71,17 @@ impl Config {
     }
 }
 
-/// Runs the control loops until `shutdown`, and waits for them to end.
+/// Puts the control loops in.
+pub fn start(setup: &mut Setup, config: &Config) {
+    for controller in CONTROLLERS.iter().filter(|c| config.controllers.includes(c.name)) {
+        setup.section();
+        (controller.start)(setup, config);
+    }
+}
+
+/// Runs the control loops alone until `shutdown`, and waits for them to end.
 pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     let mut setup = Setup::new(client, config.clock.clone());
-    for controller in CONTROLLERS.iter().filter(|c| config.controllers.includes(c.name)) {
-        (controller.start)(&mut setup, &config);
-    }
+    start(&mut setup, &config);
     setup.run(shutdown).await;
 }

@@ -19,4 +19,4 @@ pub mod resources;
 mod run;
 
 pub use pod::PodInfo;
-pub use run::{Config, run};
+pub use run::{Config, run, start};

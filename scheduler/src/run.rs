@@ -49,7 +49,15 @@ impl Default for Config {
 
 /// Schedules pods until `shutdown`, and waits for its tasks to end.
 pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
-    let mut setup = Setup::new(client.clone(), config.clock.clone());
+    let mut setup = Setup::new(client, config.clock.clone());
+    start(&mut setup, config);
+    setup.run(shutdown).await;
+}
+
+/// Puts the scheduler in.
+pub fn start(setup: &mut Setup, config: Config) {
+    setup.section();
+    let client = setup.client.clone();
     let events = setup.recorder(config.scheduler_name, Style::Series).on_host(config.host.clone());
     let plugins = default_plugins();
     let scheduler = Arc::new(Scheduler {
@@ -65,9 +73,9 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     let on_node = scheduler.clone();
     nodes.on_change(move |change| on_node.node_changed(change));
 
-    // Its own watch, and not the shared one: pods that have ended are of no
-    // interest, and may be most.
-    let pods = setup.reflect_where::<Pod>("status.phase!=Succeeded,status.phase!=Failed");
+    // Pods that have ended are of no interest, and may be most: who schedules
+    // alone does not watch them.
+    let pods = setup.reflect_at_least::<Pod>("status.phase!=Succeeded,status.phase!=Failed");
     let on_pod = scheduler.clone();
     pods.on_change(move |change| on_pod.pod_changed(change));
     let (pods_synced, nodes_synced) = (pods.store().synced(), nodes.store().synced());
@@ -80,7 +88,6 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
         }
         scheduler.schedule(StdRng::seed_from_u64(config.seed), shutdown).await;
     });
-    setup.run(shutdown).await;
 }
 
 struct Scheduler {

@@ -1,7 +1,10 @@
 //! The command line. One file a subcommand.
 
+mod alone;
 mod completion;
+mod controllers;
 mod down;
+mod election;
 mod kubeconfig;
 mod status;
 mod up;
@@ -37,6 +40,8 @@ enum Command {
     Down(down::Down),
     /// Print the version
     Version(version::Version),
+    /// Run the controllers alone, against any cluster
+    Controllers(controllers::Controllers),
     /// Print a script that completes commands in a shell
     Completion(completion::Completion),
 }
@@ -80,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Kubeconfig(it) => it.run(),
         Command::Down(it) => it.run(),
         Command::Version(it) => it.run(),
+        Command::Controllers(it) => it.run(),
         Command::Completion(it) => it.run(),
     };
     match done {

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use coracle_store::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Place;
+use super::{Place, controllers::Settings};
 use crate::{
     Cluster, Options, cluster,
     data_dir::{DataDir, Held, Running},
@@ -34,9 +34,8 @@ pub(super) struct Up {
     /// How many simulated nodes there are
     #[arg(long, default_value_t = 1, value_name = "N")]
     nodes: usize,
-    /// Which controllers run: `*` is all, `-job-controller` is without that one
-    #[arg(long, default_value = "*", value_name = "LIST", allow_hyphen_values = true)]
-    controllers: String,
+    #[command(flatten)]
+    controllers: Settings,
     /// Whether a scheduler runs
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     scheduler: bool,
@@ -73,7 +72,7 @@ impl Up {
         let held = data.hold().map_err(|error| error.to_string())?;
         let addresses = cluster::addresses(self.listen.ip(), &self.service_cluster_ip_range);
         let pki = Pki::load_or_create(&data.pki(), &addresses).map_err(|error| error.to_string())?;
-        let cluster = Cluster::start(self.options(&data, &pki)).await.map_err(|error| error.to_string())?;
+        let cluster = Cluster::start(self.options(&data, &pki)?).await.map_err(|error| error.to_string())?;
         let announced = self.announce(&data, &held, &pki, &cluster);
         if announced.is_ok() {
             tokio::select! {
@@ -87,7 +86,7 @@ impl Up {
         announced
     }
 
-    fn options(&self, data: &DataDir, pki: &Pki) -> Options {
+    fn options(&self, data: &DataDir, pki: &Pki) -> Result<Options, String> {
         let mut options = Options {
             store: match self.store {
                 Durability::Durable => Mode::Durable(data.store()),
@@ -95,13 +94,14 @@ impl Up {
                 Durability::Memory => Mode::Memory,
             },
             listen: Some((self.listen, pki.clone())),
-            controllers: self.controllers.clone(),
+            controllers: self.controllers.controllers.clone(),
+            control: self.controllers.config()?,
             scheduler: self.scheduler,
             nodes: self.nodes,
             ..Options::default()
         };
         options.config.service_range.clone_from(&self.service_cluster_ip_range);
-        options
+        Ok(options)
     }
 
     // Says on stderr what runs where, writes the kubeconfig, and then says
@@ -146,7 +146,8 @@ impl Up {
             eprintln!("              {} bytes of an unfinished write were dropped", dropped.bytes);
         }
         eprintln!("  API         {url}");
-        let controllers = if self.controllers.is_empty() { "none" } else { &self.controllers };
+        let controllers = &self.controllers.controllers;
+        let controllers = if controllers.is_empty() { "none" } else { controllers };
         eprintln!("  controllers {controllers}");
         eprintln!("  scheduler   {}", if self.scheduler { "on" } else { "off" });
         eprintln!("  nodes       {} simulated", self.nodes);

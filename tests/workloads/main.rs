@@ -2,4 +2,5 @@
 //! whole cluster in this process. One file a controller.
 
 mod cluster;
+mod leader;
 mod replica_set;

@@ -39,16 +39,27 @@ pub trait Reconcile<K>: Send + Sync + 'static {
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Spawn = Box<dyn FnOnce(CancellationToken) -> Task + Send>;
 
-/// A set of control loops being put together.
+type Deferred = Box<dyn FnOnce(&mut Setup) + Send>;
+
+/// A set of control loops being put together: all that one process runs, so
+/// that it watches each type once.
+///
+/// Controllers, scheduler and nodes put themselves in one after the other;
+/// [`Setup::section`] stands before each.
 pub struct Setup {
-    /// The API.
+    /// The API, as whoever puts itself in now is known there. What is
+    /// reflected is read with the client of [`Setup::new`].
     pub client: Client,
     /// The time.
     pub clock: Clock,
+    reader: Client,
     reflectors: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    /// Reflectors of less than all of a type, by the fields that select it.
+    selected: HashMap<(TypeId, String), Arc<dyn Any + Send + Sync>>,
     feeds: HashMap<String, Arc<dyn MetadataFeed>>,
     synced: Vec<watch::Receiver<bool>>,
     tasks: Vec<Spawn>,
+    last: Vec<Deferred>,
     events: EventSink,
 }
 
@@ -58,50 +69,85 @@ impl Setup {
         let (sink, source) = events::channel();
         let writer = events::Writer::new(client.clone(), clock.clone());
         let mut setup = Self {
+            reader: client.clone(),
             client,
             clock,
             reflectors: HashMap::new(),
+            selected: HashMap::new(),
             feeds: HashMap::new(),
             synced: Vec::new(),
             tasks: Vec::new(),
+            last: Vec::new(),
             events: sink,
         };
         setup.task(move |shutdown| writer.run(source, shutdown));
         setup
     }
 
+    /// Here begins what waits for nothing that was reflected before.
+    pub fn section(&mut self) {
+        self.synced.clear();
+    }
+
+    /// Puts something in after everything else, a section of its own.
+    pub fn at_last(&mut self, start: impl FnOnce(&mut Setup) + Send + 'static) {
+        self.last.push(Box::new(start));
+    }
+
     /// The process's one reflector of `K`.
     pub fn reflect<K: Reflected + Resource<DynamicType = ()>>(&mut self) -> Arc<Reflector<K>> {
-        if let Some(known) = self.reflectors.get(&TypeId::of::<K>())
-            && let Ok(reflector) = known.clone().downcast::<Reflector<K>>()
-        {
-            return reflector;
+        if let Some(reflector) = known(self.reflectors.get(&TypeId::of::<K>())) {
+            return self.awaited(reflector);
         }
-        let reflector = Arc::<Reflector<K>>::default();
+        let reflector = self.watch::<K>(watcher::Config::default());
         let row = ApiResource::erase::<K>(&());
         self.reflectors.insert(TypeId::of::<K>(), reflector.clone());
         self.feeds.insert(feed_name(&row.group, &row.plural), reflector.clone());
-        self.synced.push(reflector.store().synced());
-        let (api, running) = (Api::all(self.client.clone()), reflector.clone());
-        self.task(move |shutdown| running.run(api, watcher::Config::default(), shutdown));
-        reflector
+        self.awaited(reflector)
     }
 
-    /// A reflector of its own for the objects of `K` that `fields` selects:
-    /// less than all of them, so not for others to share.
+    /// A reflector of exactly the objects of `K` that `fields` selects.
     pub fn reflect_where<K: Reflected + Resource<DynamicType = ()>>(
         &mut self,
         fields: &str,
     ) -> Arc<Reflector<K>> {
+        let which = (TypeId::of::<K>(), fields.to_owned());
+        if let Some(reflector) = known(self.selected.get(&which)) {
+            return self.awaited(reflector);
+        }
+        let reflector = self.watch::<K>(watcher::Config::default().fields(fields));
+        self.selected.insert(which, reflector.clone());
+        self.awaited(reflector)
+    }
+
+    /// A reflector that shows at least the objects of `K` that `fields`
+    /// selects: the one of all of them, where somebody has asked for that.
+    pub fn reflect_at_least<K: Reflected + Resource<DynamicType = ()>>(
+        &mut self,
+        fields: &str,
+    ) -> Arc<Reflector<K>> {
+        if self.reflectors.contains_key(&TypeId::of::<K>()) {
+            return self.reflect();
+        }
+        self.reflect_where(fields)
+    }
+
+    fn watch<K: Reflected + Resource<DynamicType = ()>>(
+        &mut self,
+        config: watcher::Config,
+    ) -> Arc<Reflector<K>> {
         let reflector = Arc::<Reflector<K>>::default();
-        self.synced.push(reflector.store().synced());
-        let (api, running) = (Api::all(self.client.clone()), reflector.clone());
-        let config = watcher::Config::default().fields(fields);
+        let (api, running) = (Api::all(self.reader.clone()), reflector.clone());
         self.task(move |shutdown| running.run(api, config, shutdown));
         reflector
     }
 
-    /// The metadata of what is reflected when the set-up is complete, by
+    fn awaited<K: Reflected>(&mut self, reflector: Arc<Reflector<K>>) -> Arc<Reflector<K>> {
+        self.synced.push(reflector.store().synced());
+        reflector
+    }
+
+    /// The metadata of what is reflected so far, by
     /// [`feed_name`].
     pub fn feeds(&self) -> &HashMap<String, Arc<dyn MetadataFeed>> {
         &self.feeds
@@ -112,7 +158,7 @@ impl Setup {
         Recorder::new(component, style, self.events.clone())
     }
 
-    /// Loops that are put in from now on wait for this too.
+    /// Loops of this section that are put in from now on wait for this too.
     pub fn await_sync(&mut self, synced: watch::Receiver<bool>) {
         self.synced.push(synced);
     }
@@ -126,7 +172,7 @@ impl Setup {
     }
 
     /// Works on `queue`, up to `workers` keys at a time, once everything
-    /// reflected so far is here.
+    /// reflected so far in this section is here.
     pub fn reconcile<K, R>(&mut self, name: &'static str, queue: Queue<K>, workers: usize, reconciler: R)
     where
         K: Clone + Eq + Hash + std::fmt::Display + Send + Sync + 'static,
@@ -141,7 +187,11 @@ impl Setup {
     }
 
     /// Runs everything until `shutdown` and waits for it to end.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        for start in std::mem::take(&mut self.last) {
+            self.section();
+            start(&mut self);
+        }
         let mut running = JoinSet::new();
         for spawn in self.tasks {
             running.spawn(spawn(shutdown.clone()));
@@ -152,6 +202,10 @@ impl Setup {
             }
         }
     }
+}
+
+fn known<K: Reflected>(found: Option<&Arc<dyn Any + Send + Sync>>) -> Option<Arc<Reflector<K>>> {
+    found?.clone().downcast().ok()
 }
 
 /// The name that [`Setup::feeds`] knows a resource by.

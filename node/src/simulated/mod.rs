@@ -74,8 +74,14 @@ impl Fleet {
 /// The nodes and their pods stay in the API.
 pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     let mut setup = Setup::new(client, config.clock.clone());
-    let fleet = Arc::new(Fleet::new(config));
-    heartbeats::start(&mut setup, fleet.clone());
-    pods::start(&mut setup, fleet);
+    start(&mut setup, config);
     setup.run(shutdown).await;
+}
+
+/// Puts the nodes in.
+pub fn start(setup: &mut Setup, config: Config) {
+    let fleet = Arc::new(Fleet::new(config));
+    setup.section();
+    heartbeats::start(setup, fleet.clone());
+    pods::start(setup, fleet);
 }

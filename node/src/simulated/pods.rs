@@ -23,7 +23,7 @@ const WORKERS: usize = 64;
 
 /// Puts the pods in.
 pub(super) fn start(setup: &mut Setup, fleet: Arc<Fleet>) {
-    let reflector = setup.reflect_where::<Pod>("spec.nodeName!=");
+    let reflector = setup.reflect_at_least::<Pod>("spec.nodeName!=");
     let queue = Queue::new();
     let pods = Arc::new(Pods {
         client: setup.client.clone(),
