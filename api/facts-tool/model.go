@@ -136,6 +136,11 @@ func (m *model) fields(t reflect.Type, own definition) []field {
 		it.replace = slices.Contains(strategy, "replace")
 		it.key = member.Tag.Get("patchMergeKey")
 		it.shape = m.shape(member.Type, property, module(t))
+		if t := member.Type; t.Kind() == reflect.Slice && t.Name() != "" {
+			if _, message := reflect.PointerTo(t).MethodByName("Marshal"); message { // metav1.Verbs: a message of its own
+				it.within, it.number = []int{number}, 1
+			}
+		}
 		list = append(list, it)
 	}
 	return list

@@ -15,6 +15,7 @@ mod allowed;
 mod compare;
 mod exchange;
 mod mask;
+mod protobuf;
 mod side;
 mod template;
 mod user;
@@ -240,7 +241,14 @@ async fn compare_all(
                 continue;
             }
             let (theirs, own) = tokio::join!(reference.ask(exchange), ours.ask(exchange));
-            for (exchange, theirs, own) in answers(exchange, &theirs, &own) {
+            let again = protobuf::again(exchange, &theirs.0);
+            let in_protobuf = match &again {
+                Some(again) => Some(tokio::join!(reference.ask(again), ours.ask(again))),
+                None => None,
+            };
+            let again =
+                again.iter().zip(&in_protobuf).map(|(again, (theirs, own))| (again, &theirs.0, &own.0));
+            for (exchange, theirs, own) in answers(exchange, &theirs, &own).chain(again) {
                 let title = title(script, exchange);
                 if let Some(failure) = &theirs.failure {
                     return Err(format!("{title}: asked the reference, got no answer: {failure}"));

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::exchange::{self, Exchange, Identity, Watch};
+use crate::protobuf;
 use crate::template::{Variables, expand_text};
 
 /// Headers of which the value must be the same.
@@ -306,6 +307,10 @@ async fn whole(response: Response<Incoming>) -> Result<Answer, String> {
         bytes = plain;
     }
     let content_type = headers.get("content-type").map(String::as_str).unwrap_or_default();
+    if content_type.starts_with("application/vnd.kubernetes.protobuf") {
+        let (body, layout) = protobuf::answer(&bytes)?;
+        return Ok(Answer { status: head.status.as_u16(), headers, body, layout, failure: None });
+    }
     let (body, layout) = match String::from_utf8(bytes) {
         Err(error) => (Body::Bytes(error.as_bytes().len()), String::new()),
         Ok(text) => {

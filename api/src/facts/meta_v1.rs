@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 
 use super::scalars;
-use super::table::{EMPTY, NEVER, POINTER, REQUIRED, ZERO, ZEROED, atomic, field, list, map, of, patched};
+use super::table::{
+    EMPTY, NEVER, POINTER, REQUIRED, ZERO, ZEROED, atomic, field, inlined, list, map, of, patched,
+};
 use crate::schema::{List, ListKind, Patch, Shape, Struct};
 
 pub static OWNER_REFERENCE: Struct = Struct {
@@ -286,7 +288,7 @@ pub static API_RESOURCE: Struct = Struct {
         field("group", 8, Shape::String, EMPTY),
         field("version", 9, Shape::String, EMPTY),
         field("kind", 3, Shape::String, REQUIRED | ZEROED),
-        field("verbs", 4, list(&scalars::LIST_OF_STRING), REQUIRED),
+        inlined(&[4], field("verbs", 1, list(&scalars::LIST_OF_STRING), REQUIRED)),
         field("shortNames", 5, list(&scalars::LIST_OF_STRING), EMPTY),
         field("categories", 7, list(&scalars::LIST_OF_STRING), EMPTY),
         field("storageVersionHash", 10, Shape::String, EMPTY),

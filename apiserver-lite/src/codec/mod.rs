@@ -3,6 +3,7 @@
 pub mod frame;
 pub mod gzip;
 pub mod json;
+pub mod kept;
 pub mod list;
 pub mod negotiation;
 pub mod partial;

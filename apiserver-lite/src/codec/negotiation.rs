@@ -1,13 +1,18 @@
 //! Which format an answer is to have, and which one a body is in.
 
-use coracle_api::status::{Details, Status};
+use coracle_api::{
+    Resource,
+    status::{Details, Status},
+};
 use http::{HeaderMap, header};
 
 use crate::{error::ApiError, request::Query};
 
-/// The media types, as errors list them, the default first. The last is read, and not written yet.
-pub const MEDIA_TYPES: &[&str] =
-    &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+/// The media type of protobuf.
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// The media types, as errors list them, the default first.
+pub const MEDIA_TYPES: &[&str] = &["application/json", "application/yaml", PROTOBUF];
 
 /// The media types of watches. Nothing streams YAML.
 pub const STREAM_TYPES: &[&str] =
@@ -20,6 +25,8 @@ pub enum Format {
     Json,
     /// `application/yaml`
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
 }
 
 /// The encoding of a request's body.
@@ -64,6 +71,29 @@ impl Output {
     pub const JSON: Self = Self { format: Format::Json, form: Form::Whole, pretty: false, stream: false };
 }
 
+/// What an endpoint has to offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    /// What it can turn objects into.
+    pub forms: Forms,
+    /// Whether objects as they are have a protobuf encoding: custom ones do
+    /// not, though their metadata has.
+    pub protobuf: bool,
+}
+
+impl Offer {
+    /// What there is of objects of this kind.
+    pub fn of(facts: &Resource, forms: Forms) -> Self {
+        Self { forms, protobuf: facts.schema.fields.iter().any(|field| field.number != 0) }
+    }
+}
+
+impl From<Forms> for Offer {
+    fn from(forms: Forms) -> Self {
+        Self { forms, protobuf: true }
+    }
+}
+
 /// What an endpoint can turn objects into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forms {
@@ -88,20 +118,21 @@ struct Clause<'a> {
 ///
 /// # Errors
 /// 406 when the client accepts none of ours.
-pub fn output(headers: &HeaderMap, query: &Query, forms: Forms) -> Result<Output, ApiError> {
+pub fn output(headers: &HeaderMap, query: &Query, offer: impl Into<Offer>) -> Result<Output, ApiError> {
+    let offer = offer.into();
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let pretty = pretty(headers, query);
     if accept.is_empty() || accept == "*/*" || accept == "application/json" {
         return Ok(Output { pretty, ..Output::JSON });
     }
-    if forms != Forms::Whole {
-        route(accept, forms)?;
+    if offer.forms != Forms::Whole {
+        route(accept, offer.forms)?;
     }
     let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(clause).collect();
     clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
     for clause in &clauses {
-        for format in [Format::Json, Format::Yaml] {
-            if let Some(mut output) = clause.accepts(format, forms) {
+        for format in [Format::Json, Format::Yaml, Format::Protobuf] {
+            if let Some(mut output) = clause.accepts(format, offer) {
                 output.pretty |= pretty;
                 return Ok(output);
             }
@@ -114,9 +145,9 @@ pub fn output(headers: &HeaderMap, query: &Query, forms: Forms) -> Result<Output
 ///
 /// # Errors
 /// 406, also when the client would have it as YAML.
-pub fn stream(headers: &HeaderMap, query: &Query) -> Result<Output, ApiError> {
+pub fn stream(headers: &HeaderMap, query: &Query, facts: &Resource) -> Result<Output, ApiError> {
     let refused = || ApiError::NotAcceptable(owned(STREAM_TYPES));
-    match output(headers, query, Forms::List) {
+    match output(headers, query, Offer::of(facts, Forms::List)) {
         Ok(output) if output.format == Format::Yaml => Err(refused()),
         Err(ApiError::NotAcceptable(_)) => Err(refused()),
         chosen => chosen,
@@ -161,10 +192,11 @@ fn clause(text: &str) -> Option<Clause<'_>> {
 }
 
 impl Clause<'_> {
-    fn accepts(&self, format: Format, forms: Forms) -> Option<Output> {
+    fn accepts(&self, format: Format, offer: Offer) -> Option<Output> {
         let subkind = match format {
             Format::Json => "json",
             Format::Yaml => "yaml",
+            Format::Protobuf => "vnd.kubernetes.protobuf",
         };
         let fits = match (self.kind, self.subkind) {
             ("*", "*") | ("application", "*") => true,
@@ -182,9 +214,12 @@ impl Clause<'_> {
             Some(_) => return None,
         };
         let form = match (parameter("as"), parameter("g"), parameter("v")) {
+            (None, None, None) if format == Format::Protobuf && !offer.protobuf => return None,
             (None, None, None) => Form::Whole,
+            // A table has no protobuf encoding.
+            (Some("Table"), ..) if format == Format::Protobuf => return None,
             (Some(kind), Some("meta.k8s.io"), Some(version @ ("v1" | "v1beta1"))) => {
-                transformed(kind, version, forms)?
+                transformed(kind, version, offer.forms)?
             }
             _ => return None,
         };
@@ -250,7 +285,12 @@ mod tests {
         check("", Forms::Object, "Json Whole");
         check("application/yaml", Forms::Object, "Yaml Whole");
         check("application/yaml;q=0.5, application/json;q=0.9", Forms::Object, "Json Whole");
-        check("application/vnd.kubernetes.protobuf,application/json", Forms::Object, "Json Whole");
+        check("application/vnd.kubernetes.protobuf,application/json", Forms::Object, "Protobuf Whole");
+        check(
+            "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json",
+            Forms::List,
+            "Json Whole",
+        );
         check(
             "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
             Forms::List,
@@ -296,7 +336,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/yaml"));
         assert_eq!(
-            stream(&headers, &Query::default()).unwrap_err().to_string(),
+            stream(&headers, &Query::default(), &coracle_api::facts::RESOURCES[0]).unwrap_err().to_string(),
             "only the following media types are accepted: application/json;stream=watch, \
              application/vnd.kubernetes.protobuf;stream=watch"
         );

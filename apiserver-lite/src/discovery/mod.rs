@@ -28,7 +28,10 @@ use ring::digest;
 use serde::Serialize;
 
 use crate::{
-    codec::negotiation::{self, Forms},
+    codec::{
+        negotiation::{self, Forms, PROTOBUF},
+        protobuf,
+    },
     error::ApiError,
 };
 use accept::Clause;
@@ -37,6 +40,8 @@ use groups::{Group, Version};
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const AGGREGATED_PROTOBUF: &str =
+    "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 // kubectl writes an `@`, which upstream takes for the dot that is right.
 const V2_PROTOBUF_ASKED: [&str; 2] =
@@ -154,7 +159,16 @@ impl Discovery {
         let clauses = accept::clauses(accept);
         let wanted = clauses.iter().find(|it| takes_aggregated(it) || takes_legacy(it));
         if wanted.is_some_and(takes_aggregated) {
-            let document = self.document(&format!("aggregated {path}"), || self.aggregated(path == "/api"));
+            let mut document =
+                self.document(&format!("aggregated {path}"), || self.aggregated(path == "/api"));
+            if wanted.is_some_and(|clause| !clause.takes(JSON)) {
+                // One hash for both forms, as upstream has it.
+                document = self.document(&format!("aggregated protobuf {path}"), || Document {
+                    body: protobuf(&document.body),
+                    content_type: AGGREGATED_PROTOBUF,
+                    hash: document.hash.clone(),
+                });
+            }
             let mut response = respond(&document, if_none_match, "Accept");
             set(&mut response, CACHE_CONTROL, "public");
             return Ok(response);
@@ -188,12 +202,18 @@ impl Discovery {
                 let forms = negotiation::MEDIA_TYPES;
                 return Err(ApiError::NotAcceptable(forms.iter().map(|&it| it.to_owned()).collect()));
             }
-            Some(clause) if !clause.takes(JSON) => YAML,
-            _ => JSON,
+            Some(clause) if clause.takes(JSON) => JSON,
+            Some(clause) if clause.takes(YAML) => YAML,
+            Some(_) => PROTOBUF,
+            None => JSON,
         };
         let document = self.document(&format!("{content_type} {path}"), || {
             let json = make();
-            let body = if content_type == YAML { yaml(&json) } else { json };
+            let body = match content_type {
+                YAML => yaml(&json),
+                PROTOBUF => protobuf(&json),
+                _ => json,
+            };
             Document { body, content_type, hash: String::new() }
         });
         Ok(respond(&document, None, ""))
@@ -296,11 +316,12 @@ impl Discovery {
 
 fn takes_aggregated(clause: &Clause<'_>) -> bool {
     let wanted = [("g", "apidiscovery.k8s.io"), ("v", "v2"), ("as", "APIGroupDiscoveryList")];
-    clause.takes(JSON) && wanted.iter().all(|(name, value)| clause.param(name) == Some(value))
+    [JSON, PROTOBUF].iter().any(|it| clause.takes(it))
+        && wanted.iter().all(|(name, value)| clause.param(name) == Some(value))
 }
 
 fn takes_legacy(clause: &Clause<'_>) -> bool {
-    (clause.takes(JSON) || clause.takes(YAML)) && !clause.converts()
+    [JSON, YAML, PROTOBUF].iter().any(|it| clause.takes(it)) && !clause.converts()
 }
 
 /// The `storageVersionHash` that legacy discovery shows for a kind that is
@@ -333,6 +354,11 @@ fn encode(document: &impl Serialize) -> Bytes {
 fn yaml(json: &[u8]) -> Bytes {
     let value: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
     serde_yaml_ng::to_string(&value).unwrap_or_default().into()
+}
+
+fn protobuf(json: &[u8]) -> Bytes {
+    let value: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
+    protobuf::write::value(&value).unwrap_or_default().into()
 }
 
 fn respond(document: &Document, if_none_match: Option<&str>, vary: &str) -> Response<Bytes> {

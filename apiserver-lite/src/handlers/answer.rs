@@ -12,11 +12,11 @@ use crate::{
     codec::{
         self,
         list::{self, Joined, ListMeta},
-        negotiation::{self, Form, Format, Forms, Output},
-        partial, table, yaml,
+        negotiation::{self, Form, Format, Forms, Offer, Output, PROTOBUF},
+        partial, protobuf, table, yaml,
     },
     error::ApiError,
-    registry::read::Listing,
+    registry::{Registry, read::Listing},
     request::Query,
     resources::Row,
 };
@@ -63,6 +63,11 @@ pub fn error(error: &ApiError, headers: &HeaderMap, query: &Query) -> Response<B
             *response.body_mut() = Bytes::from(yaml::write(&value)).into();
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
         }
+        Format::Protobuf => {
+            let value = serde_json::to_value(error.status()).unwrap_or_default();
+            *response.body_mut() = Bytes::from(protobuf::write::value(&value).unwrap_or_default()).into();
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+        }
         Format::Json if output.pretty => {
             *response.body_mut() = codec::json::indent(&codec::json::line(&error.status())).into();
         }
@@ -83,7 +88,22 @@ pub fn value_in(output: &Output, status: StatusCode, value: &Value) -> Response<
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
             response
         }
+        Format::Protobuf => in_protobuf(status, protobuf::write::value(value).unwrap_or_default()),
     }
+}
+
+fn in_protobuf(status: StatusCode, body: Vec<u8>) -> Response<Body> {
+    let mut response = json(status, Bytes::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+    response
+}
+
+/// A record as a protobuf message without its envelope, made once.
+pub fn message(registry: &Registry, row: &Row, record: &Record) -> Bytes {
+    registry.kept.get(record.revision, &row.facts.gvk, || {
+        let object = codec::json::parse_stored(&shown(row, record));
+        Bytes::from(protobuf::write::message(&object.0, &row.facts.schema))
+    })
 }
 
 impl Shown<'_> {
@@ -93,6 +113,13 @@ impl Shown<'_> {
             Self::Record(record) => shown(row, record),
             Self::Object(object) if row.facts.gvk == row.facts.storage_version => codec::json::plain(object),
             Self::Object(object) => codec::json::plain(&spoken(row, (*object).clone())),
+        }
+    }
+
+    fn message(&self, registry: &Registry, row: &Row) -> Bytes {
+        match self {
+            Self::Record(record) => message(registry, row, record),
+            Self::Object(_) => protobuf::write::message(&self.object(row).0, &row.facts.schema).into(),
         }
     }
 
@@ -129,8 +156,13 @@ pub fn object(
     status: StatusCode,
     shown: &Shown<'_>,
 ) -> Result<Response<Body>, ApiError> {
-    let output = negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
+    let output = negotiation::output(call.headers(), &call.info.query, Offer::of(&row.facts, Forms::Object))?;
     let version = match &output.form {
+        Form::Whole if output.format == Format::Protobuf => {
+            let message = shown.message(call.registry(), row);
+            let body = protobuf::write::envelope(&row.facts.api_version(), &row.facts.gvk.kind, &message);
+            return Ok(in_protobuf(status, body));
+        }
         Form::Whole => {
             let bytes = shown.bytes(row);
             if output.format == Format::Json && !output.pretty {
@@ -161,10 +193,19 @@ pub fn object(
 /// # Errors
 /// 400 for options of tables, 406
 pub fn listing(call: &Call<'_>, row: &Row, listing: &Listing) -> Result<Response<Body>, ApiError> {
-    let output = negotiation::output(call.headers(), &call.info.query, Forms::List)?;
+    let output = negotiation::output(call.headers(), &call.info.query, Offer::of(&row.facts, Forms::List))?;
     let api_version = row.facts.api_version();
     let metadata = list_metadata(listing);
     let version = match &output.form {
+        Form::Whole if output.format == Format::Protobuf => {
+            let items = listing.records.iter().map(|record| message(call.registry(), row, record)).collect();
+            let metadata = metadata.as_object().cloned().unwrap_or_default();
+            let joined = protobuf::list::Joined::new(&api_version, &row.facts.list_kind, &metadata, items);
+            let left = joined.left();
+            let mut response = Response::new(Body::Pieces { pieces: Box::new(joined), left });
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+            return Ok(response);
+        }
         Form::Whole => {
             let joined = whole_list(row, listing, &api_version);
             if output.format == Format::Json && !output.pretty {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     body::Body,
-    codec::negotiation::{self, Forms},
+    codec::negotiation::{self, Forms, Offer},
     error::ApiError,
     registry::{metadata, options::Writing, write::Written},
     resources::Row,
@@ -23,7 +23,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
-    negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
+    negotiation::output(call.headers(), &call.info.query, Offer::of(&row.facts, Forms::Object))?;
     negotiation::input(call.headers())?;
     let sent = body::sent(call, body::read(call, sent).await?)?;
     let options = call.options(Writing::Create)?;

@@ -15,7 +15,7 @@ use crate::{
     body::Body,
     codec::{
         self,
-        negotiation::{self, Forms},
+        negotiation::{self, Forms, Offer},
     },
     error::{ApiError, Subject},
     registry::{delete::Deleted, options::DeleteOptions},
@@ -27,7 +27,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
-    negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
+    negotiation::output(call.headers(), &call.info.query, Offer::of(&row.facts, Forms::Object))?;
     let options = options(call, sent).await?;
     if let Some(reason) = row.strategy.undeletable(&call.info.name) {
         let subject = Subject::of(&row.facts, &call.info.name);
@@ -98,7 +98,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
-    negotiation::output(call.headers(), &call.info.query, Forms::List)?;
+    negotiation::output(call.headers(), &call.info.query, Offer::of(&row.facts, Forms::List))?;
     let (target, selected) = list::asked(call, row, false)?;
     let options = options(call, sent).await?;
     options.check_collection()?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
 
 use super::answer;
 use crate::{
@@ -23,7 +23,7 @@ pub fn answer(server: &Arc<ApiServer>, info: &RequestInfo, head: &Parts) -> Resp
     let if_none_match = head.headers.get(header::IF_NONE_MATCH).and_then(|it| it.to_str().ok());
     let discovery = rows.discovery(registry.config.advertise, registry.config.clock.now());
     let Some(found) = discovery.answer(path, &accept, if_none_match) else {
-        return not_found(server, info);
+        return not_found(server, info, &head.headers);
     };
     if info.verb != "get" {
         return answer::error(&ApiError::MethodNotAllowed, &head.headers, &info.query);
@@ -41,13 +41,13 @@ pub fn answer(server: &Arc<ApiServer>, info: &RequestInfo, head: &Parts) -> Resp
 
 /// What upstream says of a path that leads nowhere: a Status below a group that
 /// is served, plain text elsewhere.
-pub fn not_found(server: &Arc<ApiServer>, info: &RequestInfo) -> Response<Body> {
+pub fn not_found(server: &Arc<ApiServer>, info: &RequestInfo, headers: &HeaderMap) -> Response<Body> {
     let group = match info.path.strip_prefix("/apis/") {
         Some(rest) => rest.split('/').next().filter(|group| !group.is_empty()),
         None => info.path.strip_prefix("/api/").map(|_| ""),
     };
     if group.is_some_and(|group| server.registry.rows().serves(group)) {
-        return answer::status(&ApiError::NoSuchPath.status());
+        return answer::error(&ApiError::NoSuchPath, headers, &info.query);
     }
     let mut response = Response::new(Body::from("404 page not found\n".to_owned()));
     *response.status_mut() = StatusCode::NOT_FOUND;

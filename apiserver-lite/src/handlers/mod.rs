@@ -116,7 +116,7 @@ where
 {
     let info = call.info;
     let Some(row) = call.registry().row(&info.group, &info.version, &info.resource) else {
-        return Ok(documents::not_found(call.server, info));
+        return Ok(documents::not_found(call.server, info, call.headers()));
     };
     // Namespaced kinds are listed over all namespaces, and nothing else.
     let scoped = row.facts.namespaced != info.namespace.is_empty() || info.resource == "namespaces";

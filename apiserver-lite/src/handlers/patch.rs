@@ -13,7 +13,7 @@ use super::{Call, body, create, update};
 use crate::{
     body::Body,
     codec::{
-        negotiation::{self, Forms},
+        negotiation::{self, Forms, Offer},
         yaml,
     },
     error::ApiError,
@@ -29,7 +29,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
-    let (change, options) = read(call, sent).await?;
+    let (change, options) = read(call, row, sent).await?;
     let manager = call.manager(&options);
     let mut author = call.author(&options, &manager);
     let written = call.registry().update(&call.target(row), update::part(call), &change, &mut author).await;
@@ -38,13 +38,13 @@ where
 }
 
 /// The change and the options of a request.
-pub(super) async fn read<B>(call: &Call<'_>, sent: B) -> Result<(Change, WriteOptions), ApiError>
+pub(super) async fn read<B>(call: &Call<'_>, row: &Row, sent: B) -> Result<(Change, WriteOptions), ApiError>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
     let kind = kind(call)?;
-    negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
+    negotiation::output(call.headers(), &call.info.query, Offer::of(&row.facts, Forms::Object))?;
     let body = body::read(call, sent).await?;
     let options = call.options(Writing::Patch { apply: kind == Kind::Apply })?;
     let change = match kind {

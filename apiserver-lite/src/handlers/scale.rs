@@ -46,7 +46,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
-    let (change, options) = patch::read(call, sent).await?;
+    let (change, options) = patch::read(call, row, sent).await?;
     let manager = call.manager(&options);
     let author = call.author(&options, &manager);
     write(call, row, change, author).await

@@ -8,7 +8,7 @@ use http::Response;
 use super::{Call, body, create};
 use crate::{
     body::Body,
-    codec::negotiation::{self, Forms},
+    codec::negotiation::{self, Forms, Offer},
     error::ApiError,
     registry::{change::Change, metadata, options::Writing},
     resources::{Part, Row},
@@ -19,7 +19,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
-    negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
+    negotiation::output(call.headers(), &call.info.query, Offer::of(&row.facts, Forms::Object))?;
     let sent = body::read(call, sent).await?;
     let options = call.options(Writing::Update)?;
     let sent = body::sent(call, sent)?;

@@ -8,7 +8,7 @@ use futures::stream;
 use http::{HeaderValue, Response, header};
 use jiff::Timestamp;
 use rand::Rng;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{Call, answer, list};
@@ -17,8 +17,8 @@ use crate::{
     body::Body,
     codec::{
         self, frame,
-        negotiation::{self, Form, Output},
-        partial,
+        negotiation::{self, Form, Format, Output},
+        partial, protobuf,
         table::{self, Include},
     },
     error::ApiError,
@@ -31,7 +31,7 @@ use crate::{
 const BOOKMARKS: Duration = Duration::from_secs(60);
 
 pub(super) async fn collection(call: &Call<'_>, row: &Arc<Row>) -> Result<Response<Body>, ApiError> {
-    let output = negotiation::stream(call.headers(), &call.info.query)?;
+    let output = negotiation::stream(call.headers(), &call.info.query, &row.facts)?;
     let (target, options) = list::asked(call, row, true)?;
     let include = match output.form {
         Form::Table(_) => table::include(&call.info.query)?,
@@ -184,7 +184,7 @@ impl Session {
 
     fn fail(&mut self, out: &mut BytesMut, message: String) {
         let status = ApiError::Expired(message).status();
-        frame::json(out, "ERROR", &serde_json::to_vec(&status).unwrap_or_default());
+        self.writer.value(out, "ERROR", &serde_json::to_value(&status).unwrap_or_default());
         self.over = true;
     }
 }
@@ -200,10 +200,10 @@ struct Writer {
 
 impl Writer {
     fn content_type(&self) -> HeaderValue {
-        HeaderValue::from_static(if self.output.stream {
-            "application/json;stream=watch"
-        } else {
-            "application/json"
+        HeaderValue::from_static(match (self.output.format, self.output.stream) {
+            (Format::Protobuf, _) => "application/vnd.kubernetes.protobuf;stream=watch",
+            (_, true) => "application/json;stream=watch",
+            (_, false) => "application/json",
         })
     }
 
@@ -213,13 +213,28 @@ impl Writer {
             Seen::Modified(record) => ("MODIFIED", record),
             Seen::Deleted(record) => ("DELETED", record),
         };
+        if self.output.form == Form::Whole && self.output.format == Format::Protobuf {
+            let message = answer::message(&self.server.registry, &self.row, record);
+            return self.message(out, kind, &message);
+        }
         self.event(out, kind, &answer::shown(&self.row, record));
     }
 
     // A bookmark is an event about an empty object of the kind.
     fn bookmark(&mut self, out: &mut BytesMut, revision: Revision, initial_end: bool) {
         let bytes = frame::bookmark(&self.row.facts, revision.0, initial_end);
+        if self.output.form == Form::Whole && self.output.format == Format::Protobuf {
+            let object = codec::json::parse_stored(&bytes);
+            let message = protobuf::write::message(&object.0, &self.row.facts.schema);
+            return self.message(out, "BOOKMARK", &message);
+        }
         self.event(out, "BOOKMARK", &bytes);
+    }
+
+    fn message(&self, out: &mut BytesMut, kind: &str, message: &[u8]) {
+        let facts = &self.row.facts;
+        let object = protobuf::write::envelope(&facts.api_version(), &facts.gvk.kind, message);
+        out.extend_from_slice(&protobuf::write::frame(kind, &object));
     }
 
     fn event(&mut self, out: &mut BytesMut, kind: &str, bytes: &[u8]) {
@@ -238,6 +253,15 @@ impl Writer {
             }
         };
         self.headed = true;
-        frame::json(out, kind, &serde_json::to_vec(&value).unwrap_or_default());
+        self.value(out, kind, &value);
+    }
+
+    fn value(&self, out: &mut BytesMut, kind: &str, value: &Value) {
+        if self.output.format == Format::Protobuf {
+            let object = protobuf::write::value(value).unwrap_or_default();
+            out.extend_from_slice(&protobuf::write::frame(kind, &object));
+        } else {
+            frame::json(out, kind, &serde_json::to_vec(value).unwrap_or_default());
+        }
     }
 }

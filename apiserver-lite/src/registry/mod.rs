@@ -23,6 +23,7 @@ use arc_swap::ArcSwap;
 use coracle_store::Store;
 
 use crate::{
+    codec::kept::Kept,
     config::Config,
     error::{ApiError, Subject},
     resources::Row,
@@ -39,13 +40,15 @@ pub struct Registry {
     pub hub: Arc<Hub>,
     /// The settings.
     pub config: Config,
+    /// Other encodings of the objects.
+    pub kept: Kept,
     rows: ArcSwap<Rows>,
 }
 
 impl Registry {
     /// A registry of the built-in kinds over `store`, whose sink is `hub`.
     pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>, config: Config, rows: Rows) -> Self {
-        Self { store, hub, config, rows: ArcSwap::from_pointee(rows) }
+        Self { store, hub, config, kept: Kept::default(), rows: ArcSwap::from_pointee(rows) }
     }
 
     /// The kinds that are served now.

@@ -1,14 +1,20 @@
 //! Kubernetes' protobuf: the envelope, and objects by the field numbers of
 //! their schema.
 //!
-//! Start at [`read`].
+//! Start at [`read`] and [`write`].
 
+mod known;
+pub mod list;
 mod special;
 mod wire;
+pub mod write;
+
+use std::borrow::Cow;
 
 use coracle_api::schema::{Field, Shape, Struct};
 use serde_json::{Map, Value};
 
+pub use known::known;
 use wire::{Reader, Wire};
 
 /// What every body begins with.
@@ -85,6 +91,16 @@ pub fn read(bytes: &[u8], schema: &Struct) -> Result<Envelope, ProtobufError> {
     }
     envelope.object = message(raw, schema, 0)?;
     Ok(envelope)
+}
+
+/// The `apiVersion` and the `kind` that an envelope names.
+///
+/// # Errors
+/// See [`ProtobufError`].
+pub fn types(bytes: &[u8]) -> Result<(String, String), ProtobufError> {
+    static NOTHING: Struct =
+        Struct { name: Cow::Borrowed(""), fields: Cow::Borrowed(&[]), atomic: false, open: false };
+    read(bytes, &NOTHING).map(|envelope| (envelope.api_version, envelope.kind))
 }
 
 fn message(bytes: &[u8], schema: &Struct, depth: usize) -> Result<Map<String, Value>, ProtobufError> {

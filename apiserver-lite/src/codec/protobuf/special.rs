@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     MAGIC, ProtobufError, message,
     wire::{Reader, Wire},
+    write::Message,
 };
 
 pub(super) fn float(wire: &Wire<'_>, name: &str) -> Result<Value, ProtobufError> {
@@ -171,4 +172,77 @@ fn allowed(bytes: &[u8], depth: usize) -> Result<Value, ProtobufError> {
         }
     }
     Ok(allows.into())
+}
+
+pub(super) fn from_base64(text: &str) -> Vec<u8> {
+    STANDARD.decode(text).unwrap_or_default()
+}
+
+// Nothing is the zero time. Only micro times have a part of a second.
+pub(super) fn write_time(out: &mut Message<'_>, text: &str, micros: bool) {
+    let Ok(time) = text.parse::<Timestamp>() else { return };
+    let nanos = if micros { time.subsec_nanosecond() / 1000 * 1000 } else { 0 };
+    out.number(1, time.as_second());
+    out.number(2, nanos.into());
+}
+
+pub(super) fn write_duration(out: &mut Message<'_>, text: &str) {
+    out.number(1, stamp::parse_duration(text).unwrap_or_default());
+}
+
+pub(super) fn write_quantity(out: &mut Message<'_>, value: Option<&Value>) {
+    match value {
+        Some(Value::String(text)) => out.text(1, text),
+        Some(Value::Number(number)) => out.text(1, &number.to_string()),
+        _ => out.text(1, "0"),
+    }
+}
+
+pub(super) fn write_int_or_string(out: &mut Message<'_>, value: Option<&Value>) {
+    let text = value.and_then(Value::as_str);
+    out.number(1, i64::from(text.is_some()));
+    out.number(2, value.and_then(Value::as_i64).unwrap_or_default());
+    out.text(3, text.unwrap_or_default());
+}
+
+// JSON in the first field.
+pub(super) fn write_raw(out: &mut Message<'_>, value: Option<&Value>) {
+    if let Some(value) = value {
+        out.bytes(1, &serde_json::to_vec(value).unwrap_or_default());
+    }
+}
+
+pub(super) fn write_any(out: &mut Message<'_>, name: &str, value: Option<&Value>) {
+    match (name, value) {
+        ("items" | "dependencies", Some(value)) => write_schemas(out, value),
+        ("additionalProperties" | "additionalItems", Some(value)) => {
+            out.number(1, i64::from(value != &Value::Bool(false)));
+            if let Value::Object(schema) = value {
+                write_schema(out, 2, schema);
+            }
+        }
+        _ => write_raw(out, value),
+    }
+}
+
+fn write_schema(out: &mut Message<'_>, number: u16, schema: &Map<String, Value>) {
+    if let Some(props) = props() {
+        out.nested(number, |out| out.fields(&props.fields, 0, schema));
+    }
+}
+
+fn write_schemas(out: &mut Message<'_>, value: &Value) {
+    match value {
+        Value::Object(schema) => write_schema(out, 1, schema),
+        Value::Array(elements) => {
+            for element in elements {
+                match element {
+                    Value::String(text) => out.text(2, text),
+                    Value::Object(schema) => write_schema(out, 2, schema),
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    }
 }
