@@ -18,6 +18,8 @@ use crate::exchange::{self, Exchange, Identity, Watch};
 use crate::protobuf;
 use crate::template::{Variables, expand_text};
 
+const PROTOBUF: &[u8] = b"application/vnd.kubernetes.protobuf";
+
 /// Headers of which the value must be the same.
 const COMPARED: &[&str] = &[
     "allow",
@@ -257,8 +259,11 @@ impl Side {
         }
         let deadline = Instant::now() + Duration::from_secs_f64(watch.seconds);
         let (mut read, mut ended) = (Vec::new(), false);
+        let in_protobuf =
+            head.headers.get("content-type").is_some_and(|it| it.as_bytes().starts_with(PROTOBUF));
         let lines = |read: &[u8]| read.iter().filter(|byte| **byte == b'\n').count();
-        while lines(&read) < watch.events {
+        let count = |read: &[u8]| if in_protobuf { protobuf::frames(read).count() } else { lines(read) };
+        while count(&read) < watch.events {
             match timeout_at(deadline, body.frame()).await {
                 Ok(Some(Ok(frame))) => read.extend(frame.into_data().unwrap_or_default()),
                 Ok(Some(Err(error))) => return Err(format!("the stream broke: {error}")),
@@ -269,12 +274,14 @@ impl Side {
                 Err(_) => break,
             }
         }
-        let events = read
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_slice(line).unwrap_or_else(|_| String::from_utf8_lossy(line).into()))
-            .take(watch.events)
-            .collect();
+        let text = |line: &[u8]| String::from_utf8_lossy(line).into();
+        let lines = read.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let events = if in_protobuf {
+            protobuf::frames(&read).map(protobuf::event).take(watch.events).collect::<Result<_, _>>()?
+        } else {
+            let line = |line| serde_json::from_slice(line).unwrap_or_else(|_| text(line));
+            lines.map(line).take(watch.events).collect()
+        };
         Ok(Answer {
             status: head.status.as_u16(),
             headers: compared(&head.headers),

@@ -116,7 +116,8 @@ impl Shown<'_> {
         }
     }
 
-    fn message(&self, registry: &Registry, row: &Row) -> Bytes {
+    /// The object as a protobuf message without its envelope.
+    pub fn message(&self, registry: &Registry, row: &Row) -> Bytes {
         match self {
             Self::Record(record) => message(registry, row, record),
             Self::Object(_) => protobuf::write::message(&self.object(row).0, &row.facts.schema).into(),

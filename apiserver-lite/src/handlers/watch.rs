@@ -11,7 +11,11 @@ use rand::Rng;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Call, answer, list};
+use super::{
+    Call,
+    answer::{self, Shown},
+    list,
+};
 use crate::{
     ApiServer,
     body::Body,
@@ -214,7 +218,12 @@ impl Writer {
             Seen::Deleted(record) => ("DELETED", record),
         };
         if self.output.form == Form::Whole && self.output.format == Format::Protobuf {
-            let message = answer::message(&self.server.registry, &self.row, record);
+            // What left a selector is shown as it was, at the revision of what it is now: not to be kept.
+            let message = match seen {
+                Seen::Deleted(record) => Shown::Object(&codec::json::parse_stored(&record.bytes))
+                    .message(&self.server.registry, &self.row),
+                _ => answer::message(&self.server.registry, &self.row, record),
+            };
             return self.message(out, kind, &message);
         }
         self.event(out, kind, &answer::shown(&self.row, record));
