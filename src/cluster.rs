@@ -10,6 +10,7 @@ use apiserver_lite::{
     ApiServer, InProcess,
     authn::{User, issuer::Issuer},
     config::Config,
+    custom,
     registry::{self, Registry, Rows},
     resources,
     server::{Listener, Tls},
@@ -142,6 +143,8 @@ impl Cluster {
         config.issuer = Some(Arc::new(issuer(options.listen.as_ref().map(|(_, pki)| pki))?));
         config.client_authority = options.listen.as_ref().map(|(_, pki)| pki.authority.certificate.clone());
         let server = ApiServer::new(Registry::new(store.clone(), hub, config, rows));
+        let loaded = server.registry.definitions.load(&*store).await;
+        loaded.map_err(|error| StartError::Bootstrap(error.to_string()))?;
         registry::bootstrap::run(&server.registry)
             .await
             .map_err(|error| StartError::Bootstrap(error.to_string()))?;
@@ -155,6 +158,10 @@ impl Cluster {
         let server = cluster.server.clone();
         cluster.start_part(|tasks, shutdown| {
             tasks.spawn(finish(server, shutdown));
+        });
+        let server = cluster.server.clone();
+        cluster.start_part(|tasks, shutdown| {
+            tasks.spawn(custom::keeper::run(server, shutdown));
         });
         cluster.start_loops(&controllers, options.scheduler, options.nodes);
         Ok(cluster)

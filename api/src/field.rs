@@ -276,9 +276,9 @@ fn shown(value: &Value) -> String {
     }
 }
 
-// Go's %v of a float: the shortest digits, with an exponent from 1e+21 on and
-// below 1e-4.
-fn go_float(number: f64) -> String {
+/// Go's %v of a float: the shortest digits, with an exponent from 1e+21 on and
+/// below 1e-4.
+pub fn go_float(number: f64) -> String {
     if number != 0.0 && !(1e-4..1e21).contains(&number.abs()) {
         let text = format!("{number:e}");
         let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));

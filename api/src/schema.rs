@@ -63,6 +63,12 @@ impl Struct {
         self.fields.iter().find(|field| field.name == name)
     }
 
+    /// Whether it was made from a CRD. Of such objects only the metadata has a
+    /// Go type; all else is kept as it is written.
+    pub fn is_custom(&self) -> bool {
+        matches!(self.fields, Cow::Owned(_))
+    }
+
     /// The Go type's name, `PodSpec`.
     pub fn go_name(&self) -> &str {
         self.name.rsplit('.').next().unwrap_or(&self.name)

@@ -74,7 +74,7 @@ where
         return handlers::documents::answer(server, &info, head);
     }
     let call = Call { server, info: &info, user: &user, head, warnings: Mutex::default() };
-    call.warnings.lock().extend(handlers::deprecation(&call).map(str::to_owned));
+    call.warnings.lock().extend(handlers::deprecation(&call));
     let mut response = match handlers::dispatch(&call, body).await {
         Ok(response) => response,
         Err(error) => handlers::answer::error(&error, &head.headers, &info.query),

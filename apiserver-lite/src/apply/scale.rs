@@ -4,6 +4,8 @@
 //! those of the object's replicas; what comes of it is written back into the
 //! managedFields of the object.
 
+use std::borrow::Cow;
+
 use coracle_api::Resource;
 use serde_json::{Value, json};
 
@@ -15,20 +17,30 @@ use super::{
 const SCALE: &str = "autoscaling/v1";
 
 /// The managedFields of the scale of an object that has `parent`.
-pub fn of_scale(parent: Option<&Value>, resource: &Resource) -> Option<Value> {
-    let replicas = replicas();
+pub fn of_scale(parent: Option<&Value>, resource: &Resource, path: &[Cow<'static, str>]) -> Option<Value> {
+    let replicas = replicas(path);
     let replicas = FieldSet::decode(&replicas).ok()?;
+    let own = self::replicas(BUILTIN);
+    let own = FieldSet::decode(&own).ok()?;
     let entries = managed::decode(parent?)?.into_iter();
     let entries = entries.filter(|entry| known(resource, entry) && entry.fields.meets(&replicas));
     let scaled =
-        entries.map(|entry| Entry { version: SCALE.into(), fields: replicas.clone(), kept: None, ..entry });
+        entries.map(|entry| Entry { version: SCALE.into(), fields: own.clone(), kept: None, ..entry });
     assemble(encode(scaled.collect()), Value::Null)
 }
 
 /// The managedFields of an object that had `parent`, after a write that left
 /// its scale with `scale`.
-pub fn of_parent(parent: Option<&Value>, scale: Option<&Value>, resource: &Resource) -> Option<Value> {
-    let replicas = replicas();
+pub fn of_parent(
+    parent: Option<&Value>,
+    scale: Option<&Value>,
+    resource: &Resource,
+    path: &[Cow<'static, str>],
+) -> Option<Value> {
+    let replicas = replicas(path);
+    // A scale has its replicas where built-in kinds have them.
+    let own = self::replicas(BUILTIN);
+    let own = FieldSet::decode(&own).ok()?;
     let replicas = FieldSet::decode(&replicas).ok()?;
     let before = parent.map_or_else(|| Some(Vec::new()), managed::decode)?;
     let mut scaled = scale.map_or_else(|| Some(Vec::new()), managed::decode)?;
@@ -51,7 +63,7 @@ pub fn of_parent(parent: Option<&Value>, scale: Option<&Value>, resource: &Resou
             }
         }
     }
-    for entry in scaled.into_iter().filter(|entry| entry.fields.meets(&replicas)) {
+    for entry in scaled.into_iter().filter(|entry| entry.fields.meets(&own)) {
         after.retain(|it| !it.same_manager(&entry));
         // Upstream looks the time up by the name of the scale's manager, under
         // which the object knows appliers only.
@@ -62,8 +74,11 @@ pub fn of_parent(parent: Option<&Value>, scale: Option<&Value>, resource: &Resou
     assemble(encode(after), parent.cloned().unwrap_or_default())
 }
 
-fn replicas() -> Value {
-    json!({ "f:spec": { "f:replicas": {} } })
+const BUILTIN: &[Cow<'static, str>] = &[Cow::Borrowed("spec"), Cow::Borrowed("replicas")];
+
+// The set of the field at a path alone.
+fn replicas(path: &[Cow<'static, str>]) -> Value {
+    path.iter().rev().fold(json!({}), |below, name| json!({ (format!("f:{name}")): below }))
 }
 
 // Entries of other groups do not say where the replicas are.
@@ -103,16 +118,16 @@ mod tests {
         let both = json!({ "f:spec": { "f:paused": {}, "f:replicas": {} } });
         let parent = json!([
             entry("a Update", "apps/v1", "", TIME, both.clone()),
-            entry("b Apply", "apps/v1beta1", "", TIME, replicas()),
+            entry("b Apply", "apps/v1beta1", "", TIME, replicas(BUILTIN)),
             entry("c Update", "apps/v1", "", TIME, other),
             entry("d Update", "extensions/v1beta1", "", TIME, both),
         ]);
         let expected = json!([
-            entry("b Apply", SCALE, "", TIME, replicas()),
-            entry("a Update", SCALE, "", TIME, replicas()),
+            entry("b Apply", SCALE, "", TIME, replicas(BUILTIN)),
+            entry("a Update", SCALE, "", TIME, replicas(BUILTIN)),
         ]);
-        assert_eq!(of_scale(Some(&parent), deployments()), Some(expected));
-        assert_eq!(of_scale(None, deployments()), None);
+        assert_eq!(of_scale(Some(&parent), deployments(), BUILTIN), Some(expected));
+        assert_eq!(of_scale(None, deployments(), BUILTIN), None);
     }
 
     #[test]
@@ -120,27 +135,27 @@ mod tests {
         let other = json!({ "f:spec": { "f:paused": {} } });
         let both = json!({ "f:spec": { "f:paused": {}, "f:replicas": {} } });
         let check = |parent: Value, scale: Value, expected: Value| {
-            assert_eq!(of_parent(Some(&parent), Some(&scale), deployments()), Some(expected));
+            assert_eq!(of_parent(Some(&parent), Some(&scale), deployments(), BUILTIN), Some(expected));
         };
         // Somebody else scales; a new owner has no time.
         check(
             json!([entry("a Update", "apps/v1", "", TIME, both.clone())]),
-            json!([entry("b Update", SCALE, "scale", TIME, replicas())]),
+            json!([entry("b Update", SCALE, "scale", TIME, replicas(BUILTIN))]),
             json!([
-                entry("b Update", "apps/v1", "scale", None, replicas()),
+                entry("b Update", "apps/v1", "scale", None, replicas(BUILTIN)),
                 entry("a Update", "apps/v1", "", TIME, other.clone()),
             ]),
         );
         // An applier that keeps the replicas keeps its entry.
         check(
             json!([entry("a Apply", "apps/v1", "", TIME, both.clone())]),
-            json!([entry("a Apply", SCALE, "", TIME, replicas())]),
+            json!([entry("a Apply", SCALE, "", TIME, replicas(BUILTIN))]),
             json!([entry("a Apply", "apps/v1", "", TIME, both)]),
         );
         // Who owned nothing but the replicas, and lost them, is gone.
         check(
             json!([
-                entry("a Update", "apps/v1", "", TIME, replicas()),
+                entry("a Update", "apps/v1", "", TIME, replicas(BUILTIN)),
                 entry("c Update", "apps/v1", "", TIME, other.clone())
             ]),
             json!([]),

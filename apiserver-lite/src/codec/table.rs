@@ -11,7 +11,7 @@ use crate::{
     error::ApiError,
     registry::metadata,
     request::Query,
-    resources::{Cell, Column, Row},
+    resources::{Column, Row},
 };
 
 /// How much of its object a row carries.
@@ -61,13 +61,7 @@ pub fn definitions(columns: &[Column]) -> Value {
 
 /// The row of an object, in a table of its kind.
 pub fn row(object: &Object, kind: &Row, include: Include, version: &str, now: Timestamp) -> Value {
-    let cells: Vec<Value> = kind
-        .columns
-        .iter()
-        .map(|column| match &column.cell {
-            Cell::Of(cell) => cell(object, now),
-        })
-        .collect();
+    let cells: Vec<Value> = kind.columns.iter().map(|column| column.cell.of(object, now)).collect();
     let shown = match include {
         Include::None => return json!({ "cells": cells, "object": null }),
         Include::Metadata => partial::object(&without(object, kind.strategy.carriers()), version),

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 
-use coracle_api::{Resource, schema::Ref};
 use serde::Serialize;
 
 use super::{
@@ -98,7 +97,7 @@ fn served(version: &Version) -> Served<'_> {
     }
 }
 
-fn entry(resource: &Ref<Resource>) -> Entry<'_> {
+fn entry(resource: &groups::Served) -> Entry<'_> {
     // Upstream names group and version for CRDs only.
     let whole = groups::custom(resource);
     let (group, version) = if whole { (&*resource.gvk.group, &*resource.gvk.version) } else { ("", "") };

@@ -1,8 +1,49 @@
 //! The rows in discovery's order: groups, their versions, their resources.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, ops::Deref, sync::Arc};
 
 use coracle_api::{Resource, schema::Ref};
+use serde_json::Value;
+
+use crate::resources::Row;
+
+/// A resource as discovery tells of it.
+pub struct Served {
+    facts: Ref<Resource>,
+    row: Option<Arc<Row>>,
+}
+
+impl From<Ref<Resource>> for Served {
+    fn from(facts: Ref<Resource>) -> Self {
+        Self { facts, row: None }
+    }
+}
+
+impl From<&Arc<Row>> for Served {
+    fn from(row: &Arc<Row>) -> Self {
+        Self { facts: row.facts.clone(), row: Some(row.clone()) }
+    }
+}
+
+impl Deref for Served {
+    type Target = Resource;
+
+    fn deref(&self) -> &Resource {
+        &self.facts
+    }
+}
+
+impl Served {
+    /// What its CRD says of the version.
+    pub fn said(&self) -> Option<Value> {
+        self.row.as_ref()?.strategy.said()
+    }
+
+    /// Tells what the CRD says apart from what it said before.
+    pub fn stamp(&self) -> u64 {
+        self.row.as_ref().map_or(0, |row| row.strategy.stamp())
+    }
+}
 
 /// An API group.
 pub struct Group {
@@ -17,19 +58,20 @@ pub struct Version {
     /// Its name, `v1`.
     pub name: String,
     /// What it serves.
-    pub resources: Vec<Ref<Resource>>,
+    pub resources: Vec<Served>,
 }
 
 /// Whether a row was made from a CRD.
-pub fn custom(resource: &Ref<Resource>) -> bool {
-    matches!(resource, Ref::Shared(_))
+pub fn custom(resource: &Served) -> bool {
+    matches!(resource.facts, Ref::Shared(_))
 }
 
 /// Sorts resources into groups. Built-in ones keep the order of their rows;
 /// groups of CRDs follow by name, with their versions by age and stability.
-pub fn sorted(resources: impl Iterator<Item = Ref<Resource>>) -> Vec<Group> {
+pub fn sorted(resources: impl Iterator<Item = impl Into<Served>>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for resource in resources {
+        let resource: Served = resource.into();
         let at = place(
             &mut groups,
             |it| it.name == resource.gvk.group,
@@ -71,7 +113,7 @@ fn place<T>(list: &mut Vec<T>, is: impl Fn(&T) -> bool, make: impl FnOnce() -> T
 }
 
 /// Upstream's order of versions: `v10 v2 v1 v11beta2 v3beta1 v12alpha1 foo`.
-fn by_stability(a: &str, b: &str) -> Ordering {
+pub fn by_stability(a: &str, b: &str) -> Ordering {
     match (stability(a), stability(b)) {
         (Some(a), Some(b)) => b.cmp(&a),
         (Some(_), None) => Ordering::Less,
@@ -104,7 +146,7 @@ fn number(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::{borrow::Cow, sync::Arc};
+    use std::borrow::Cow;
 
     use coracle_api::facts::RESOURCES;
 

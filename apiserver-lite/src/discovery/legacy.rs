@@ -1,10 +1,10 @@
 //! The discovery documents of old: a list of groups, and one of resources for
 //! each version. Their fields stand in upstream's order.
 
-use coracle_api::{Resource, resource::Subresource, resource::api_version, schema::Ref};
+use coracle_api::{Resource, resource::Subresource, resource::api_version};
 use serde::Serialize;
 
-use super::groups::{Group, Version};
+use super::groups::{Group, Served, Version};
 
 /// `/api`
 #[derive(Serialize)]
@@ -139,7 +139,7 @@ impl<'a> ApiResourceList<'a> {
 }
 
 // A resource and its subresources.
-fn entries(resource: &Ref<Resource>) -> impl Iterator<Item = ApiResource<'_>> {
+fn entries(resource: &Served) -> impl Iterator<Item = ApiResource<'_>> {
     let own = ApiResource {
         name: resource.plural.to_string(),
         singular_name: &resource.singular,

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use coracle_api::{GroupVersionKind, Resource, schema::Ref};
+use coracle_api::GroupVersionKind;
 use http::{
     HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, LAST_MODIFIED, LOCATION, VARY},
@@ -35,7 +35,8 @@ use crate::{
     error::ApiError,
 };
 use accept::Clause;
-use groups::{Group, Version};
+pub use groups::by_stability as version_order;
+use groups::{Group, Served, Version};
 
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
@@ -77,7 +78,7 @@ impl Discovery {
     /// The documents of these resources as of `now`. `address` is the
     /// `host:port` that `/api` tells clients.
     pub fn new(
-        resources: impl Iterator<Item = Ref<Resource>>,
+        resources: impl Iterator<Item = impl Into<Served>>,
         address: impl Into<String>,
         now: Timestamp,
     ) -> Self {

@@ -5,6 +5,8 @@ use expect_test::{Expect, expect};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use coracle_api::{Resource, schema::Ref};
+
 use super::*;
 use crate::resources;
 

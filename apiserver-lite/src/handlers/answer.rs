@@ -134,10 +134,17 @@ impl Shown<'_> {
 
 /// A record's bytes in the version that the row speaks.
 pub fn shown(row: &Row, record: &Record) -> Bytes {
-    if row.facts.gvk == row.facts.storage_version {
+    if row.facts.gvk == row.facts.storage_version && row.strategy.shows_as_stored(record.revision) {
         return record.bytes.clone();
     }
-    codec::json::plain(&spoken(row, codec::json::parse_stored(&record.bytes)))
+    codec::json::plain(&object_of(row, record))
+}
+
+/// A record's object in the version that the row speaks.
+pub fn object_of(row: &Row, record: &Record) -> Object {
+    let mut object = codec::json::parse_stored(&record.bytes);
+    row.strategy.revive(&mut object, record.revision);
+    spoken(row, object)
 }
 
 fn spoken(row: &Row, mut object: Object) -> Object {

@@ -22,10 +22,9 @@ pub(super) async fn collection(call: &Call<'_>, row: &Arc<Row>) -> Result<Respon
 pub(super) fn asked(call: &Call<'_>, row: &Arc<Row>, watch: bool) -> Result<(Target, ListOptions), ApiError> {
     let mut options = ListOptions::parse(&call.info.query, watch)?;
     if let Some(fields) = &options.fields {
-        let known = row.strategy.selectors();
         for requirement in fields.requirements() {
             let name = requirement.field.as_str();
-            if !matches!(name, "metadata.name" | "metadata.namespace") && !known.contains(&name) {
+            if !known(row, name) {
                 return Err(ApiError::BadRequest(unknown_field(row, name)));
             }
         }
@@ -39,10 +38,20 @@ pub(super) fn asked(call: &Call<'_>, row: &Arc<Row>, watch: bool) -> Result<(Tar
     Ok((target.named(""), options))
 }
 
+// Objects without a namespace cannot be selected by it; upstream's own kinds
+// let that pass.
+fn known(row: &Row, name: &str) -> bool {
+    match name {
+        "metadata.name" => true,
+        "metadata.namespace" => row.facts.namespaced || !row.facts.schema.is_custom(),
+        _ => row.strategy.selects(name),
+    }
+}
+
 fn unknown_field(row: &Row, name: &str) -> String {
     // Kinds with selectors of their own are told apart from those that have
     // none but name and namespace.
-    if row.strategy.selectors().is_empty() {
+    if row.strategy.selectors().is_empty() && !row.facts.schema.is_custom() {
         let text = "is not a known field selector: only \"metadata.name\", \"metadata.namespace\"";
         return format!("{name:?} {text}");
     }

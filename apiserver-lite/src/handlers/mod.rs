@@ -129,6 +129,9 @@ where
     if !info.rest.is_empty() && !matches!(info.subresource.as_str(), "proxy") {
         return Err(ApiError::NoSuchPath);
     }
+    if let Some(error) = row.strategy.unusable() {
+        return Err(error);
+    }
     if call.head.method == Method::HEAD {
         return Err(ApiError::MethodNotAllowed);
     }
@@ -140,9 +143,10 @@ where
 }
 
 /// What a client is told of a kind that it should use no more.
-pub fn deprecation(call: &Call<'_>) -> Option<&'static str> {
+pub fn deprecation(call: &Call<'_>) -> Option<String> {
     let info = call.info;
-    call.registry().row(&info.group, &info.version, &info.resource)?.strategy.deprecated()
+    let row = call.registry().row(&info.group, &info.version, &info.resource)?;
+    row.strategy.deprecated().map(str::to_owned)
 }
 
 async fn whole<B>(call: &Call<'_>, row: &Arc<Row>, body: B) -> Result<Response<Body>, ApiError>

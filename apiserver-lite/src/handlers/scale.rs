@@ -9,10 +9,7 @@ use http::{Response, StatusCode};
 use super::{Call, answer, body, patch};
 use crate::{
     body::Body,
-    codec::{
-        self,
-        negotiation::{self, Forms},
-    },
+    codec::negotiation::{self, Forms},
     error::ApiError,
     registry::{change::Change, metadata, options::Writing, scale, write::Written},
     resources::{Part, Row},
@@ -20,7 +17,7 @@ use crate::{
 
 pub(super) async fn get(call: &Call<'_>, row: &Arc<Row>) -> Result<Response<Body>, ApiError> {
     let record = call.registry().get(&call.target(row)).await?;
-    respond(call, &codec::json::parse_stored(&record.bytes))
+    respond(call, row, &answer::object_of(row, &record), true)
 }
 
 pub(super) async fn update<B>(call: &Call<'_>, row: &Arc<Row>, sent: B) -> Result<Response<Body>, ApiError>
@@ -62,14 +59,24 @@ async fn write(
     let written = call.registry().update(&call.target(row), Part::Other("scale"), &change, &mut author).await;
     call.warn(author.warnings);
     let object = match written? {
-        Written::Stored { record, .. } | Written::Deleted(record) => codec::json::parse_stored(&record.bytes),
+        Written::Stored { record, .. } | Written::Deleted(record) => answer::object_of(row, &record),
         Written::Dry { object, .. } => object,
     };
-    respond(call, &object)
+    respond(call, row, &object, false)
 }
 
-fn respond(call: &Call<'_>, object: &Object) -> Result<Response<Body>, ApiError> {
+fn respond(
+    call: &Call<'_>,
+    row: &Row,
+    object: &Object,
+    must_be_there: bool,
+) -> Result<Response<Body>, ApiError> {
     let output = negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
-    let scale = scale::of(object)?;
+    let paths = row.strategy.scale();
+    if must_be_there && paths.custom && scale::at(object, &paths.replicas).is_none() {
+        let path = paths.replicas.join(".");
+        return Err(ApiError::Internal(format!("the spec replicas field \".{path}\" does not exist")));
+    }
+    let scale = scale::of(object, paths)?;
     Ok(answer::value_in(&output, StatusCode::OK, &scale.into_value()))
 }

@@ -14,6 +14,7 @@ use crate::{
     apply::{self, Writer},
     error::{ApiError, Subject},
     patch::{self, PatchError},
+    resources::Row,
     schema::{
         decode::{self, Decoded},
         go_order,
@@ -99,12 +100,13 @@ impl Change {
     ///
     /// # Errors
     /// 400, 413, 422: a patch that is malformed or does not fit.
-    pub fn onto(&self, facts: &Resource, current: &Object, writer: &Writer<'_>) -> Result<Changed, ApiError> {
+    pub fn onto(&self, row: &Row, current: &Object, writer: &Writer<'_>) -> Result<Changed, ApiError> {
+        let facts: &Resource = &row.facts;
         match self {
             Self::Replace(object) => Ok(Changed { object: object.clone(), warnings: Vec::new() }),
             Self::Patch(patch) => patch.onto(facts, current),
             Self::Apply(apply) => apply.onto(facts, Some(current), writer),
-            Self::Scale(change) => scale::change(change, facts, current, writer),
+            Self::Scale(change) => scale::change(change, row, current, writer),
             Self::Bind(binding) => binding.onto(current, writer.now),
         }
     }
@@ -126,13 +128,14 @@ impl Patch {
             Form::Strategic => patch::strategic::apply(target, &self.body, schema),
         }
         .map_err(refused)?;
-        let decoded = match unversioned(&patched).filter(|_| self.form != Form::Strategic) {
-            Some(strict) => Decoded { object: Object::default(), strict },
-            None if self.form == Form::Strategic => decode::converted(&patched, &facts.gvk, schema)
-                .map_err(|error| self.invalid(&patched, schema, error.to_string()))?,
-            None => decode::value(&patched, &facts.gvk, schema)
-                .map_err(|error| self.invalid(&patched, schema, error.to_string()))?,
-        };
+        let decoded =
+            match unversioned(&patched).filter(|_| self.form != Form::Strategic && !schema.is_custom()) {
+                Some(strict) => Decoded { object: Object::default(), strict },
+                None if self.form == Form::Strategic => decode::converted(&patched, &facts.gvk, schema)
+                    .map_err(|error| self.invalid(&patched, schema, error.to_string()))?,
+                None => decode::value(&patched, &facts.gvk, schema)
+                    .map_err(|error| self.invalid(&patched, schema, error.to_string()))?,
+            };
         strict.extend(decoded.strict);
         if self.validation == FieldValidation::Strict && !strict.is_empty() {
             return Err(self.invalid(
@@ -150,6 +153,7 @@ impl Patch {
     // What the error shows: the patched object, or the patch as Go prints it.
     fn invalid(&self, patched: &Value, schema: &Struct, detail: String) -> ApiError {
         let shown = match self.form {
+            _ if schema.is_custom() => patched.to_string(),
             Form::Merge => {
                 let touched: Value = serde_json::from_slice(&self.body).unwrap_or_default();
                 go_order::patched(patched, schema, &touched)

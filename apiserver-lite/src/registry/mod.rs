@@ -25,6 +25,7 @@ use coracle_store::Store;
 use crate::{
     codec::kept::Kept,
     config::Config,
+    custom::Definitions,
     error::{ApiError, Subject},
     resources::Row,
     watch::Hub,
@@ -42,22 +43,33 @@ pub struct Registry {
     pub config: Config,
     /// Other encodings of the objects.
     pub kept: Kept,
+    /// What custom resources there are.
+    pub definitions: Arc<Definitions>,
     rows: ArcSwap<Rows>,
 }
 
 impl Registry {
     /// A registry of the built-in kinds over `store`, whose sink is `hub`.
     pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>, config: Config, rows: Rows) -> Self {
-        Self { store, hub, config, kept: Kept::default(), rows: ArcSwap::from_pointee(rows) }
+        let definitions = Arc::new(Definitions::new(rows.all()));
+        hub.tap(definitions.prefix(), definitions.clone());
+        Self { store, hub, config, kept: Kept::default(), definitions, rows: ArcSwap::from_pointee(rows) }
     }
 
-    /// The kinds that are served now.
+    /// The kinds that are served now: with the custom resources of every
+    /// definition that was written before the call.
     pub fn rows(&self) -> Arc<Rows> {
+        self.follow();
         self.rows.load_full()
+    }
+
+    fn follow(&self) {
+        self.definitions.follow(&self.hub, |rows| self.rows.store(Arc::new(rows)));
     }
 
     /// The row of a resource.
     pub fn row(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Row>> {
+        self.follow();
         self.rows.load().find(group, version, plural).cloned()
     }
 }

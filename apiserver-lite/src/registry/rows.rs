@@ -18,7 +18,11 @@ pub struct Rows {
 impl Rows {
     /// The table of `rows`.
     pub fn new(rows: Vec<Row>) -> Self {
-        let ordered: Vec<Arc<Row>> = rows.into_iter().map(Arc::new).collect();
+        Self::of(rows.into_iter().map(Arc::new).collect())
+    }
+
+    /// The table of rows that are shared with other tables.
+    pub fn of(ordered: Vec<Arc<Row>>) -> Self {
         let mut sorted: Vec<usize> = (0..ordered.len()).collect();
         sorted.sort_by(|a, b| name(&ordered[*a]).cmp(&name(&ordered[*b])));
         Self { ordered, sorted, discovery: OnceLock::new() }
@@ -32,9 +36,7 @@ impl Rows {
     /// The documents that tell clients of these rows, for a server at
     /// `address`. They are as of `now` when they are asked for first.
     pub fn discovery(&self, address: impl ToString, now: Timestamp) -> &Discovery {
-        self.discovery.get_or_init(|| {
-            Discovery::new(self.ordered.iter().map(|row| row.facts.clone()), address.to_string(), now)
-        })
+        self.discovery.get_or_init(|| Discovery::new(self.ordered.iter(), address.to_string(), now))
     }
 
     /// The row of a resource.

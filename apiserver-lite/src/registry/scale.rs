@@ -1,6 +1,8 @@
 //! The scale of an object: its replicas, wanted and there, and who they are.
 
-use coracle_api::{FieldError, LabelSelector, Object, Resource, field::FieldPath};
+use std::{borrow::Cow, sync::Arc};
+
+use coracle_api::{FieldError, LabelSelector, Object, Resource, field::FieldPath, schema::Ref};
 use serde_json::{Value, json};
 
 use super::{
@@ -10,27 +12,32 @@ use super::{
 use crate::{
     apply::{self, Writer},
     error::{ApiError, Subject},
+    resources::{Plain, Row, ScalePaths},
 };
 
 /// The `autoscaling/v1 Scale` of an object.
 ///
 /// # Errors
 /// 400 for a selector that cannot be read.
-pub fn of(object: &Object) -> Result<Object, ApiError> {
+pub fn of(object: &Object, paths: &ScalePaths) -> Result<Object, ApiError> {
     let mut metadata = serde_json::Map::new();
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object.meta(field) {
             metadata.insert(field.to_owned(), value.clone());
         }
     }
-    let replicas = object.get(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
+    let replicas = at(object, &paths.replicas).and_then(Value::as_i64).unwrap_or(0);
     let mut spec = json!({});
     if replicas != 0 {
         spec["replicas"] = replicas.into();
     }
-    let there = object.get(&["status", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
+    let there = at(object, &paths.current).and_then(Value::as_i64).unwrap_or(0);
     let mut status = json!({ "replicas": there });
-    let selector = selector(object)?;
+    let selector = match (&paths.selector, paths.custom) {
+        (Some(path), _) => at(object, path).and_then(Value::as_str).unwrap_or_default().to_owned(),
+        (None, true) => String::new(),
+        (None, false) => selector(object)?,
+    };
     if !selector.is_empty() {
         status["selector"] = selector.into();
     }
@@ -38,6 +45,26 @@ pub fn of(object: &Object) -> Result<Object, ApiError> {
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status,
     });
     Ok(Object::from_value(scale).unwrap_or_default())
+}
+
+/// The value at a path.
+pub fn at<'a>(object: &'a Object, path: &[Cow<'static, str>]) -> Option<&'a Value> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(object.0.get(first.as_ref())?, |value, name| value.get(name.as_ref()))
+}
+
+fn put(object: &mut Object, path: &[Cow<'static, str>], value: Value) {
+    let Some((last, path)) = path.split_last() else { return };
+    let mut map = &mut object.0;
+    for name in path {
+        let slot = map.entry(name.to_string()).or_insert_with(|| json!({}));
+        if !slot.is_object() {
+            *slot = json!({});
+        }
+        let Value::Object(inner) = slot else { return };
+        map = inner;
+    }
+    map.insert(last.to_string(), value);
 }
 
 // Replication controllers select by a plain map.
@@ -66,10 +93,12 @@ fn check_uid(scale: &Object, facts: &Resource, current: &Object) -> Result<(), A
 /// As the change; 422 for a number of replicas that cannot be.
 pub fn change(
     change: &Change,
-    facts: &Resource,
+    row: &Row,
     current: &Object,
     writer: &Writer<'_>,
 ) -> Result<Changed, ApiError> {
+    let facts: &Resource = &row.facts;
+    let paths = row.strategy.scale();
     let scale = facts.subresource("scale").and_then(|it| it.schema.clone());
     let scale_facts = Resource {
         gvk: coracle_api::GroupVersionKind {
@@ -80,11 +109,18 @@ pub fn change(
         schema: scale.unwrap_or_else(|| facts.schema.clone()),
         ..facts.clone()
     };
-    let mut before = of(current)?;
-    before.set_meta("managedFields", apply::scale::of_scale(current.meta("managedFields"), facts));
-    let mut changed = change.onto(&scale_facts, &before, writer)?;
+    let mut before = of(current, paths)?;
+    let owners = apply::scale::of_scale(current.meta("managedFields"), facts, &paths.replicas);
+    before.set_meta("managedFields", owners);
+    let scale_row = Row {
+        facts: Ref::Shared(Arc::new(scale_facts)),
+        strategy: Arc::new(Plain),
+        columns: Cow::Borrowed(&[]),
+    };
+    let scale_facts: &Resource = &scale_row.facts;
+    let mut changed = change.onto(&scale_row, &before, writer)?;
     if !matches!(change, Change::Apply(_)) {
-        apply::updated(&scale_facts, Some(&before), &mut changed.object, writer);
+        apply::updated(scale_facts, Some(&before), &mut changed.object, writer);
     }
     if !matches!(change, Change::Replace(_)) {
         metadata::place(&mut changed.object, facts.namespaced, current.namespace())?;
@@ -100,9 +136,12 @@ pub fn change(
     }
     check_uid(&changed.object, facts, current)?;
     let mut object = current.clone();
-    object.section_mut("spec").insert("replicas".to_owned(), wanted.into());
+    put(&mut object, &paths.replicas, wanted.into());
     let owners = changed.object.meta("managedFields");
-    object.set_meta("managedFields", apply::scale::of_parent(current.meta("managedFields"), owners, facts));
+    object.set_meta(
+        "managedFields",
+        apply::scale::of_parent(current.meta("managedFields"), owners, facts, &paths.replicas),
+    );
     for field in ["resourceVersion", "uid"] {
         object.set_meta(field, changed.object.meta(field).cloned());
     }

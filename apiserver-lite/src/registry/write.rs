@@ -164,10 +164,12 @@ impl Registry {
         }
         errors.extend(strategy.validate(&write, new, None));
         if !errors.is_empty() {
-            return Err(ApiError::Invalid { subject: Subject::stored(facts, new.name()), errors });
+            return Err(ApiError::Invalid { subject: subject(target, new), errors });
         }
         author.warnings.extend(strategy.warnings(&write, new, None));
-        canonical::canonicalize(new, &self.stored_schema(target));
+        if !strategy.seal(new) {
+            canonical::canonicalize(new, &self.stored_schema(target));
+        }
         let attributes = self.attributes(target, Part::Whole, Operation::Create, author);
         let warnings = admission::validate(&attributes, Some(new), None).await?;
         author.warnings.extend(warnings);
@@ -195,11 +197,12 @@ impl Registry {
         let mut found = self.store.get(&target.key()).await.map_err(internal)?;
         for _ in 0..TRIES {
             let Some(record) = found else { return self.update_absent(target, change, author).await };
-            let old = codec::json::parse_stored(&record.bytes);
+            let mut old = codec::json::parse_stored(&record.bytes);
+            target.row.strategy.revive(&mut old, record.revision);
             let warned = author.warnings.len();
             let now = self.config.clock.now();
             let before = spoken(&target.row, &old);
-            let changed = change.onto(&target.row.facts, &before, &writer(part, author.manager, now))?;
+            let changed = change.onto(&target.row, &before, &writer(part, author.manager, now))?;
             author.warnings.extend(changed.warnings);
             let mut new = changed.object;
             if let Change::Patch(_) = change {
@@ -335,10 +338,12 @@ impl Registry {
         }
         errors.extend(strategy.validate(&write, new, Some(old)));
         if !errors.is_empty() {
-            return Err(ApiError::Invalid { subject: Subject::stored(facts, &target.name), errors });
+            return Err(ApiError::Invalid { subject: subject(target, new), errors });
         }
         author.warnings.extend(strategy.warnings(&write, new, Some(old)));
-        canonical::canonicalize(new, &self.stored_schema(target));
+        if !strategy.seal(new) {
+            canonical::canonicalize(new, &self.stored_schema(target));
+        }
         apply::keep_times(new, old);
         let attributes = self.attributes(target, part, Operation::Update, author);
         let warnings = admission::validate(&attributes, Some(new), Some(old)).await?;
@@ -448,6 +453,13 @@ impl Registry {
             twice.join(", ")
         ));
     }
+}
+
+// A custom resource is named by the kind that it says it is.
+fn subject(target: &Target, new: &Object) -> Subject {
+    let facts = &target.row.facts;
+    let subject = Subject::stored(facts, new.name());
+    if facts.schema.is_custom() { Subject { kind: new.kind().to_owned(), ..subject } } else { subject }
 }
 
 // Who replaces an object by its uid means no other one.

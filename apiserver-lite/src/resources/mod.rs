@@ -37,11 +37,13 @@ pub mod workloads;
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use coracle_api::{FieldError, Object, Resource, facts, schema::Ref};
+use coracle_store::Revision;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
+    custom::columns::PathColumn,
     error::ApiError,
     registry::{Registry, delete::Decision, options::DeleteOptions},
 };
@@ -273,6 +275,29 @@ pub trait Strategy: Send + Sync + 'static {
         &[]
     }
 
+    /// The values of all field selectors besides the name and the namespace:
+    /// those of [`Self::selectable`], and where a kind is made at run time,
+    /// those that it was made with.
+    fn fields(&self, object: &Object) -> Vec<(Cow<'static, str>, String)> {
+        self.selectable(object).into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect()
+    }
+
+    /// Whether such a field selector is known.
+    fn selects(&self, name: &str) -> bool {
+        self.selectors().contains(&name)
+    }
+
+    /// Tells what [`Self::fields`] says apart from what it said before the kind
+    /// changed.
+    fn stamp(&self) -> u64 {
+        0
+    }
+
+    /// What its CRD says of the version, where there is one.
+    fn said(&self) -> Option<Value> {
+        None
+    }
+
     /// Whether an update of what is not there creates it.
     fn creates_on_update(&self) -> bool {
         false
@@ -290,6 +315,33 @@ pub trait Strategy: Send + Sync + 'static {
     /// Brings an object of the stored version into the form of `api_version`.
     #[allow(clippy::wrong_self_convention, reason = "the strategy converts, it is not made")]
     fn from_storage(&self, _object: &mut Object, _api_version: &str) {}
+
+    /// Whether an object that was stored at this revision is shown as its bytes
+    /// are. Objects of kinds that changed since are brought up to date first,
+    /// by [`Self::revive`].
+    fn shows_as_stored(&self, _stored: Revision) -> bool {
+        true
+    }
+
+    /// Brings a stored object to what the kind is today, in the version that
+    /// is stored.
+    fn revive(&self, _object: &mut Object, _stored: Revision) {}
+
+    /// Lays an object out as it is stored, where that is not as its schema
+    /// says; whether it did.
+    fn seal(&self, _object: &mut Object) -> bool {
+        false
+    }
+
+    /// Why this version cannot be served, whatever is asked of it.
+    fn unusable(&self) -> Option<ApiError> {
+        None
+    }
+
+    /// Where the numbers of the `scale` subresource are.
+    fn scale(&self) -> &ScalePaths {
+        &BUILTIN_SCALE
+    }
 
     /// Whether objects of the kind are deleted with grace (pods).
     fn graceful(&self) -> bool {
@@ -316,7 +368,7 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// What every client of the kind is told: that it is deprecated, and since
     /// when.
-    fn deprecated(&self) -> Option<&'static str> {
+    fn deprecated(&self) -> Option<&str> {
         None
     }
 
@@ -448,7 +500,39 @@ pub struct Column {
 pub enum Cell {
     /// Computed. The time is now: ages are relative to it.
     Of(fn(&Object, Timestamp) -> Value),
+    /// At a path that a CRD gives.
+    Path(Arc<PathColumn>),
 }
+
+impl Cell {
+    /// What stands in the cell of an object.
+    pub fn of(&self, object: &Object, now: Timestamp) -> Value {
+        match self {
+            Self::Of(cell) => cell(object, now),
+            Self::Path(column) => column.cell(object, now),
+        }
+    }
+}
+
+/// Where the numbers of a scale are in its object.
+#[derive(Debug, Clone)]
+pub struct ScalePaths {
+    /// The replicas that are wanted.
+    pub replicas: Cow<'static, [Cow<'static, str>]>,
+    /// The replicas that are there.
+    pub current: Cow<'static, [Cow<'static, str>]>,
+    /// The text of a selector. Built-in kinds have a selector in their spec.
+    pub selector: Option<Cow<'static, [Cow<'static, str>]>>,
+    /// Whether the paths are those of a CRD, and may lead nowhere.
+    pub custom: bool,
+}
+
+static BUILTIN_SCALE: ScalePaths = ScalePaths {
+    replicas: Cow::Borrowed(&[Cow::Borrowed("spec"), Cow::Borrowed("replicas")]),
+    current: Cow::Borrowed(&[Cow::Borrowed("status"), Cow::Borrowed("replicas")]),
+    selector: None,
+    custom: false,
+};
 
 impl Column {
     /// A column that always shows.

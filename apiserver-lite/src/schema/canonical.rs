@@ -11,6 +11,16 @@ use serde_json::{Map, Value};
 /// adds what Go always writes. Values keep their text: whoever writes a
 /// quantity or a time writes it canonically.
 pub fn canonicalize(object: &mut Object, schema: &Struct) {
+    if schema.is_custom() {
+        // The rest of it has no Go type.
+        if let Some(Value::Object(metadata)) = object.0.get_mut("metadata") {
+            tidy(metadata, &coracle_api::facts::meta_v1::OBJECT_META);
+            if metadata.get("creationTimestamp").is_some_and(Value::is_null) {
+                metadata.remove("creationTimestamp");
+            }
+        }
+        return;
+    }
     tidy(&mut object.0, schema);
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use coracle_api::{GroupVersionKind, Object, field::go_quote, resource::api_version, schema::Struct};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::codec;
 
@@ -131,6 +131,9 @@ impl Fault {
 }
 
 fn decode(body: &[u8], gvk: &GroupVersionKind, schema: &Struct, reading: Reading) -> Result<Decoded, Fault> {
+    if schema.is_custom() {
+        return custom(body, gvk, schema);
+    }
     let text = text_of(body);
     let mut walk = Walk::new(&text, reading);
     let parse =
@@ -149,6 +152,75 @@ fn decode(body: &[u8], gvk: &GroupVersionKind, schema: &Struct, reading: Reading
     object.0.insert("kind".to_owned(), Value::String(gvk.kind.to_string()));
     object.0.insert("apiVersion".to_owned(), Value::String(gvk.api_version()));
     Ok(Decoded { object, strict })
+}
+
+// A custom resource: whatever fields it has are read, and what its schema does
+// not name goes. That it is of the right kind is for validation to say.
+fn custom(body: &[u8], gvk: &GroupVersionKind, schema: &Struct) -> Result<Decoded, Fault> {
+    let text = text_of(body);
+    let mut walk = Walk::new(&text, Reading::Json);
+    let parse =
+        |fault: &str| Fault::Unrecognized(format!("couldn't get version/kind; json parse error: {fault}"));
+    let mut map = walk.free_document().map_err(|error| parse(&error.0))?;
+    if let Some(fault) = &walk.identity {
+        return Err(parse(fault));
+    }
+    let text = |name: &str| map.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (data, expected) = (text("apiVersion"), gvk.api_version());
+    if text("kind").is_empty() {
+        let body = String::from_utf8_lossy(body);
+        return Err(Fault::Unrecognized(format!("Object 'Kind' is missing in '{body}'")));
+    }
+    if data != expected {
+        return Err(Fault::Version(format!(
+            "the API version in the data ({data}) does not match the expected API version ({expected})"
+        )));
+    }
+    let mut strict = std::mem::take(&mut walk.strict);
+    match crate::custom::prune(&mut map, schema, false) {
+        Ok(unknown) => strict.extend(unknown),
+        Err(fault) => {
+            return Err(Fault::Unfit { version: gvk.version.to_string(), kind: gvk.kind.to_string(), fault });
+        }
+    }
+    Ok(Decoded { object: Object(map), strict })
+}
+
+/// A part of an object that has a Go type of its own.
+#[derive(Debug, Default)]
+pub struct Part {
+    /// Its fields, canonical.
+    pub fields: Map<String, Value>,
+    /// The paths of those that the type does not have.
+    pub unknown: Vec<String>,
+}
+
+/// Decodes a part of an object, such as the metadata of an embedded one.
+///
+/// # Errors
+/// Why it does not fit the type, in Go's words.
+pub fn part(tree: &Value, schema: &Struct) -> Result<Part, String> {
+    let kind = match tree {
+        Value::Object(_) => None,
+        Value::Null => return Ok(Part::default()),
+        Value::Bool(_) => Some("bool"),
+        Value::Number(_) => Some("number"),
+        Value::String(_) => Some("string"),
+        Value::Array(_) => Some("array"),
+    };
+    if let Some(kind) = kind {
+        let name = schema.go_name();
+        return Err(format!("json: cannot unmarshal {kind} into Go value of type v1.{name}"));
+    }
+    let text = tree.to_string();
+    let mut walk = Walk::new(&text, Reading::Json);
+    let fields = walk.document(schema).map_err(|error| error.0)?;
+    let strict = std::mem::take(&mut walk.strict);
+    if let Some(fault) = walk.fault() {
+        return Err(fault);
+    }
+    let bare = |text: String| Some(text.strip_prefix("unknown field \"")?.strip_suffix('"')?.to_owned());
+    Ok(Part { fields, unknown: strict.into_iter().filter_map(bare).collect() })
 }
 
 // The group, version and kind that the body gives.

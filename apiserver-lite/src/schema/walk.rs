@@ -108,6 +108,70 @@ impl<'a, 's> Walk<'a, 's> {
         Ok(map)
     }
 
+    /// The whole text as one object of whatever fields; those that come twice
+    /// are noted.
+    pub fn free_document(&mut self) -> Result<Map<String, Value>, Syntax> {
+        let kind = self.reader.peek()?;
+        let read = self.free(kind)?;
+        self.reader.end()?;
+        match read {
+            Value::Object(map) => {
+                for name in ["kind", "apiVersion"] {
+                    let found = map.get(name).filter(|it| !it.is_string() && !it.is_null());
+                    if let (Some(found), None) = (found, &self.identity) {
+                        let kind = json_name(found);
+                        self.identity = Some(format!(
+                            "json: cannot unmarshal {kind} into Go struct field .{name} of type string"
+                        ));
+                    }
+                }
+                Ok(map)
+            }
+            Value::Null => Ok(Map::new()),
+            other => {
+                let name = json_name(&other);
+                self.identity = Some(format!(
+                    "json: cannot unmarshal {name} into Go value of type struct {{ APIVersion string \
+                     \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+                ));
+                Ok(Map::new())
+            }
+        }
+    }
+
+    fn free(&mut self, kind: Kind) -> Result<Value, Syntax> {
+        match kind {
+            Kind::Array => {
+                self.reader.enter()?;
+                let mut items = Vec::new();
+                while self.reader.element(items.is_empty())? {
+                    self.path.push(Step::Index(items.len()));
+                    let kind = self.reader.peek()?;
+                    items.push(self.free(kind)?);
+                    self.path.pop();
+                }
+                Ok(Value::Array(items))
+            }
+            Kind::Object => {
+                self.reader.enter()?;
+                let (mut map, mut first) = (Map::new(), true);
+                while let Some(key) = self.reader.key(first)? {
+                    first = false;
+                    if map.contains_key(key.as_ref()) {
+                        self.note("duplicate field", &key);
+                    }
+                    self.path.push(Step::Key(key.to_string()));
+                    let kind = self.reader.peek()?;
+                    let value = self.free(kind)?;
+                    self.path.pop();
+                    map.insert(key.into_owned(), value);
+                }
+                Ok(Value::Object(map))
+            }
+            _ => self.any(),
+        }
+    }
+
     fn object(&mut self, schema: &'s Struct, map: &mut Map<String, Value>) -> Result<(), Syntax> {
         self.reader.enter()?;
         let (mut seen, mut next, mut first) = (0u128, 0, true);
@@ -466,6 +530,18 @@ impl<'s> Step<'s> {
             Self::Field(schema, field) => Some((schema, field)),
             _ => None,
         }
+    }
+}
+
+// What Go calls a value of that kind.
+fn json_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }
 

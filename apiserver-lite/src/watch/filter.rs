@@ -1,6 +1,6 @@
 //! Which objects a list or a watch is about.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use coracle_api::{FieldSelector, LabelSelector};
 use coracle_store::{Event, Record};
@@ -11,19 +11,21 @@ use crate::{codec, resources::Row};
 /// selectors read.
 pub struct View {
     labels: Vec<(Box<str>, Box<str>)>,
-    fields: Vec<(&'static str, String)>,
+    fields: Vec<(Cow<'static, str>, String)>,
+    stamp: u64,
 }
 
 impl View {
     fn of(record: &Record, row: &Row) -> Self {
-        let object = codec::json::parse_stored(&record.bytes);
+        let mut object = codec::json::parse_stored(&record.bytes);
+        row.strategy.revive(&mut object, record.revision);
         let labels = object.labels().map(|(key, value)| (key.into(), value.into())).collect();
         let mut fields = vec![
-            ("metadata.name", object.name().to_owned()),
-            ("metadata.namespace", object.namespace().to_owned()),
+            (Cow::Borrowed("metadata.name"), object.name().to_owned()),
+            (Cow::Borrowed("metadata.namespace"), object.namespace().to_owned()),
         ];
-        fields.extend(row.strategy.selectable(&object));
-        Self { labels, fields }
+        fields.extend(row.strategy.fields(&object));
+        Self { labels, fields, stamp: row.strategy.stamp() }
     }
 
     fn label(&self, key: &str) -> Option<&str> {
@@ -72,7 +74,11 @@ impl Filter {
         if self.is_everything() {
             return true;
         }
-        let view = record.view(|record| View::of(record, &self.row));
+        let mut view = record.view(|record| View::of(record, &self.row));
+        // The kind changed since, or another version of it was asked about.
+        if view.stamp != self.row.strategy.stamp() {
+            view = Arc::new(View::of(record, &self.row));
+        }
         self.labels.as_ref().is_none_or(|selector| selector.matches(|key| view.label(key)))
             && self.fields.as_ref().is_none_or(|selector| selector.matches(|key| Some(view.field(key))))
     }

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use coracle_store::{Event, Revision};
 use parking_lot::RwLock;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 // Large objects must not make a history that takes more than this.
 const MAX_BYTES: usize = 32 << 20;
@@ -12,6 +13,8 @@ const MAX_BYTES: usize = 32 << 20;
 /// The events under one key prefix, the newest of them kept.
 pub struct Feed {
     log: RwLock<Log>,
+    // Ends the watches that are open now.
+    watches: RwLock<CancellationToken>,
     changed: watch::Sender<()>,
     limit: usize,
 }
@@ -28,7 +31,18 @@ impl Feed {
     /// not in it.
     pub fn new(limit: usize, start: Revision) -> Self {
         let log = Log { events: VecDeque::new(), bytes: 0, start };
-        Self { log: RwLock::new(log), changed: watch::Sender::new(()), limit }
+        Self { log: RwLock::new(log), watches: RwLock::default(), changed: watch::Sender::new(()), limit }
+    }
+
+    /// Ends all watches that are open. Their clients list again, and see what
+    /// the kind is by then.
+    pub fn end_watches(&self) {
+        std::mem::take(&mut *self.watches.write()).cancel();
+    }
+
+    /// Done when the watches that begin now are to end.
+    pub fn ended(&self) -> CancellationToken {
+        self.watches.read().clone()
     }
 
     /// Appends a committed event and forgets the oldest ones past the limit.

@@ -15,8 +15,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::history::Feed;
 
+/// Sees the events of a resource as they are committed, before the write is
+/// acknowledged. It must be quick and must not wait.
+pub trait Tap: Send + Sync {
+    /// An event.
+    fn see(&self, event: &Arc<Event>);
+}
+
 /// One [`Feed`] a resource, by the prefix of its keys.
 pub struct Hub {
+    taps: RwLock<Vec<(String, Arc<dyn Tap>)>>,
     feeds: RwLock<BTreeMap<String, Arc<Feed>>>,
     revision: AtomicU64,
     limit: usize,
@@ -28,6 +36,7 @@ impl Hub {
     pub fn new(limit: usize) -> Self {
         Self {
             feeds: RwLock::default(),
+            taps: RwLock::default(),
             revision: AtomicU64::new(0),
             limit,
             closing: CancellationToken::new(),
@@ -43,6 +52,18 @@ impl Hub {
         let mut feeds = self.feeds.write();
         let made = || Arc::new(Feed::new(self.limit, self.revision()));
         feeds.entry(prefix.to_owned()).or_insert_with(made).clone()
+    }
+
+    /// Lets `tap` see all events of a key prefix from now on.
+    pub fn tap(&self, prefix: &str, tap: Arc<dyn Tap>) {
+        self.taps.write().push((prefix.to_owned(), tap));
+    }
+
+    /// Forgets a key prefix that is no longer served, and ends its watches.
+    pub fn drop_feed(&self, prefix: &str) {
+        if let Some(feed) = self.feeds.write().remove(prefix) {
+            feed.end_watches();
+        }
     }
 
     /// The newest revision of which all events are in the feeds.
@@ -73,7 +94,11 @@ impl Sink for Hub {
     fn publish(&self, events: &[Arc<Event>]) {
         let feeds = self.feeds.read();
         let mut touched: Vec<&Arc<Feed>> = Vec::new();
+        let taps = self.taps.read();
         for event in events {
+            for (_, tap) in taps.iter().filter(|(prefix, _)| event.key().starts_with(prefix.as_str())) {
+                tap.see(event);
+            }
             let below = (Bound::Unbounded, Bound::Included(&**event.key()));
             let found = feeds.range::<str, _>(below).next_back();
             let Some((_, feed)) = found.filter(|(prefix, _)| event.key().starts_with(prefix.as_str())) else {

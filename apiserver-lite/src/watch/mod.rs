@@ -12,5 +12,5 @@ pub mod hub;
 pub mod subscriber;
 
 pub use filter::Filter;
-pub use hub::Hub;
+pub use hub::{Hub, Tap};
 pub use subscriber::{Lagged, Subscriber};

@@ -17,6 +17,7 @@ pub struct Subscriber {
     hub: Arc<Hub>,
     changes: watch::Receiver<()>,
     closing: CancellationToken,
+    ended: CancellationToken,
     cursor: Revision,
 }
 
@@ -26,7 +27,7 @@ pub enum Next {
     Events(Vec<Arc<Event>>),
     /// Nothing until the deadline; the watcher has seen everything up to here.
     Quiet(Revision),
-    /// The server is going away.
+    /// The server is going away, or the kind is.
     Closed,
 }
 
@@ -51,7 +52,7 @@ impl Subscriber {
         if cursor < oldest {
             return Err(Lagged { cursor, oldest });
         }
-        Ok(Self { changes, closing: hub.closing(), hub: hub.clone(), feed, cursor })
+        Ok(Self { changes, closing: hub.closing(), ended: feed.ended(), hub: hub.clone(), feed, cursor })
     }
 
     /// The next events, waiting for them until `deadline`.
@@ -73,6 +74,7 @@ impl Subscriber {
             let wait = tokio::time::timeout_at(deadline, self.changes.changed());
             tokio::select! {
                 () = self.closing.cancelled() => return Ok(Next::Closed),
+                () = self.ended.cancelled() => return Ok(Next::Closed),
                 woken = wait => if !matches!(woken, Ok(Ok(()))) {
                     self.cursor = self.cursor.max(seen);
                     return Ok(Next::Quiet(self.cursor));

@@ -8,7 +8,7 @@ use coracle_api::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Form, descriptions::Descriptions};
+use super::{Form, custom, descriptions::Descriptions};
 
 /// The name of metav1.ListMeta's definition.
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
@@ -23,6 +23,8 @@ pub struct Definitions<'a> {
     roots: HashSet<&'a str>,
     kinds: BTreeMap<&'a str, &'a GroupVersionKind>,
     lists: Vec<&'a Resource>,
+    // What CRDs say, by the name of the definition.
+    said: BTreeMap<&'a str, (&'a Resource, Value)>,
     specials: HashSet<&'static str>,
 }
 
@@ -30,7 +32,15 @@ impl<'a> Definitions<'a> {
     /// None yet.
     pub fn new(form: Form) -> Self {
         let (structs, roots, kinds) = (BTreeMap::new(), HashSet::new(), BTreeMap::new());
-        Self { form, structs, roots, kinds, lists: Vec::new(), specials: HashSet::new() }
+        Self {
+            form,
+            structs,
+            roots,
+            kinds,
+            lists: Vec::new(),
+            said: BTreeMap::new(),
+            specials: HashSet::new(),
+        }
     }
 
     /// The form that the definitions have.
@@ -49,6 +59,11 @@ impl<'a> Definitions<'a> {
     pub fn add_kind(&mut self, kind: &'a GroupVersionKind, it: &'a Struct) -> Value {
         self.kinds.insert(&it.name, kind);
         self.add(it)
+    }
+
+    /// Tells what the CRD of a resource says of it.
+    pub fn add_custom(&mut self, resource: &'a Resource, said: Value) {
+        self.said.insert(&resource.schema.name, (resource, said));
     }
 
     /// A reference to the list of a resource.
@@ -96,6 +111,10 @@ impl<'a> Definitions<'a> {
         };
         let mut all = Map::new();
         for it in self.structs.values() {
+            if let Some((resource, said)) = self.said.get(&*it.name) {
+                all.insert(it.name.to_string(), custom::definition(self.form, resource, said));
+                continue;
+            }
             let mut definition = writer.object(it);
             if let Some(kind) = self.kinds.get(&*it.name) {
                 definition["x-kubernetes-group-version-kind"] = json!([kind_of(kind)]);
@@ -103,7 +122,11 @@ impl<'a> Definitions<'a> {
             all.insert(it.name.to_string(), definition);
         }
         for resource in self.lists {
-            all.insert(list_name(resource), writer.list(resource));
+            let list = match self.said.get(&*resource.schema.name) {
+                Some((_, said)) => custom::list_definition(self.form, resource, said),
+                None => writer.list(resource),
+            };
+            all.insert(list_name(resource), list);
         }
         for (name, schema) in specials(self.form) {
             if self.specials.contains(name) {
@@ -120,7 +143,11 @@ pub fn kind_of(kind: &GroupVersionKind) -> Value {
 }
 
 fn list_name(resource: &Resource) -> String {
-    format!("{}List", resource.schema.name)
+    let (name, kind) = (&resource.schema.name, &resource.gvk.kind);
+    match name.strip_suffix(kind.as_ref()).filter(|_| resource.schema.is_custom()) {
+        Some(package) => format!("{package}{}", resource.list_kind),
+        None => format!("{name}List"),
+    }
 }
 
 // Structs of CRDs below the root have no definition of their own.

@@ -25,12 +25,16 @@ pub fn of(group: &Group, version: &Version) -> Vec<u8> {
         it.texts(&[resource.plural.clone(), resource.list_kind.clone()]);
         it.flags(&[resource.namespaced, custom(resource)]);
         it.texts(&resource.verbs);
-        it.object(&resource.schema);
+        // Of a custom resource all that its CRD says may be in the document.
+        match resource.said() {
+            Some(said) => it.text(&said.to_string()),
+            None => it.object(&resource.schema),
+        }
         for subresource in resource.subresources.iter() {
             it.text(&subresource.name);
             it.kind(&subresource.gvk);
             it.texts(&subresource.verbs);
-            if let Some(schema) = &subresource.schema {
+            if let Some(schema) = subresource.schema.as_ref().filter(|it| !it.is_custom()) {
                 it.object(schema);
             }
         }

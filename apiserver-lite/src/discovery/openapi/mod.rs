@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::groups::{Group, Version};
 
+mod custom;
 mod definitions;
 mod descriptions;
 mod fingerprint;

@@ -1,19 +1,14 @@
 //! The paths of a version: for every resource and subresource, the operations
 //! that its verbs allow.
 
-use coracle_api::{
-    GroupVersionKind, Resource,
-    facts::meta_v1,
-    resource::Subresource,
-    schema::{Ref, Struct},
-};
+use coracle_api::{GroupVersionKind, facts::meta_v1, resource::Subresource, schema::Struct};
 use serde_json::{Map, Value, json};
 
 use super::{
     definitions::{self, Definitions},
     operations::{self, Operation, Parameter},
 };
-use crate::discovery::groups::{Group, Version, custom};
+use crate::discovery::groups::{Group, Served, Version, custom};
 
 const LIST: &[Parameter] = &[
     ("allowWatchBookmarks", "boolean"),
@@ -48,6 +43,9 @@ pub fn of<'a>(
     let root = format!("/{}/", super::name(group, version));
     let mut paths = Map::new();
     for resource in &version.resources {
+        if let Some(said) = resource.said() {
+            definitions.add_custom(resource, said);
+        }
         let place = Place { root: &root, resource, custom: custom(resource) };
         place.collection(&mut paths, definitions);
         place.object(&mut paths, definitions);
@@ -61,7 +59,7 @@ pub fn of<'a>(
 // A resource, and where its paths begin.
 struct Place<'a, 'b> {
     root: &'b str,
-    resource: &'a Ref<Resource>,
+    resource: &'a Served,
     custom: bool,
 }
 

@@ -1,18 +1,27 @@
 //! Custom resource definitions: names, group, scope and versions. Their
 //! schemas are checked where custom resources are served.
 
-use std::collections::BTreeSet;
-
 use coracle_api::{FieldError, FieldPath, Object, format};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::{
+    approval,
+    versions::{self, Versions},
+};
 use crate::resources::{
     Column, Part, Strategy, Write,
     admissionregistration::webhooks::{service_faults, url_faults},
     columns::{CREATED_AT, NAME, show, wide},
-    core::pods::internal::Internal,
     rules::IMMUTABLE,
     tree::{field, list, object_mut, section, set, text, texts, truth},
+};
+use crate::{
+    custom::{
+        Schema,
+        conditions::{self, CLEANUP, Condition},
+    },
+    registry::{delete::Decision, metadata, options::DeleteOptions},
 };
 
 /// The behaviour of custom resource definitions.
@@ -63,20 +72,74 @@ impl Strategy for CustomResourceDefinitions {
             let path = FieldPath::new("metadata").child("name");
             errors.push(FieldError::invalid(&path, new.name(), "must be spec.names.plural+\".\"+spec.group"));
         }
-        errors.extend(spec(spec_value));
-        errors.extend(super::structural::faults(spec_value));
+        errors.extend(spec(spec_value, old.map(|old| section(old, "spec"))));
         if let Some(old) = old {
             errors.extend(update(new, old));
         }
         errors.extend(accepted);
         errors.extend(stored_versions(new));
-        errors.extend(approval(new, old));
+        errors.extend(approval::fault(new, old));
+        errors.extend(preserves(new, old));
         errors
+    }
+
+    fn warnings(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<String> {
+        if write.part != Part::Whole {
+            return Vec::new();
+        }
+        let before = old.map(|old| versions::warnings(section(old, "spec"))).unwrap_or_default();
+        let now = versions::warnings(section(new, "spec"));
+        now.into_iter().filter(|it| !before.contains(it)).collect()
+    }
+
+    fn updates_unconditionally(&self) -> bool {
+        false
+    }
+
+    // The first deletion marks it; it goes when its instances are gone.
+    fn deletion(&self, object: &Object, _options: &DeleteOptions, now: Timestamp) -> Option<Decision> {
+        if object.deleting() {
+            return None;
+        }
+        let mut new = object.clone();
+        new.set_meta("deletionTimestamp", Some(metadata::stamp(now).into()));
+        if !new.finalizers().any(|it| it == CLEANUP) {
+            let all = new.finalizers().map(str::to_owned).chain([CLEANUP.to_owned()]).collect();
+            metadata::set_finalizers(&mut new, all);
+        }
+        let condition = Condition {
+            kind: "Terminating",
+            status: "True",
+            reason: "InstanceDeletionPending",
+            message: "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        };
+        conditions::set(&mut new, &condition, now);
+        Some(Decision::Mark(new))
+    }
+
+    fn returns_deleted(&self) -> bool {
+        false
     }
 
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         format::name_is_subdomain(name, prefix)
     }
+}
+
+fn has_defaults(spec: &Value) -> bool {
+    let schemas = list(&spec["versions"]).iter().map(|it| &it["schema"]["openAPIV3Schema"]);
+    schemas.into_iter().any(|it| Schema::parse(it).has_defaults())
+}
+
+// What keeps unknown fields is said in the schema nowadays.
+fn preserves(new: &Object, old: Option<&Object>) -> Option<FieldError> {
+    let says = |crd: &Object| truth(field(crd, &["spec", "preserveUnknownFields"]));
+    if !says(new) || old.is_some_and(says) {
+        return None;
+    }
+    let path = FieldPath::new("spec").child("preserveUnknownFields");
+    let detail = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+    Some(FieldError::invalid(&path, true, detail))
 }
 
 fn default_names(spec: &mut Map<String, Value>) {
@@ -107,7 +170,7 @@ fn store_version(object: &mut Object) {
     }
 }
 
-fn spec(spec: &Value) -> Vec<FieldError> {
+fn spec(spec: &Value, old: Option<&Value>) -> Vec<FieldError> {
     const SCOPES: &[&str] = &["Cluster", "Namespaced"];
     let path = FieldPath::new("spec");
     let mut errors = Vec::new();
@@ -126,7 +189,12 @@ fn spec(spec: &Value) -> Vec<FieldError> {
     } else if !SCOPES.contains(&scope) {
         errors.push(FieldError::not_supported(&path.child("scope"), scope, SCOPES));
     }
-    errors.extend(versions(spec, &path.child("versions")));
+    if truth(&spec["preserveUnknownFields"]) && has_defaults(spec) {
+        let detail = "must be false in order to use defaults in the schema";
+        errors.push(FieldError::invalid(&path.child("preserveUnknownFields"), true, detail));
+    }
+    let versions = Versions::new(spec, old);
+    errors.extend(versions.faults(&path.child("versions")));
     let first = list(&spec["versions"]).first().map_or("", |version| text(&version["name"]));
     let faults = format::dns1035_label(first);
     if !first.is_empty() && !faults.is_empty() {
@@ -139,88 +207,13 @@ fn spec(spec: &Value) -> Vec<FieldError> {
         }
     }
     errors.extend(names(&spec["names"], &named));
-    if let [version] = list(&spec["versions"]) {
-        for (index, column) in list(&version["additionalPrinterColumns"]).iter().enumerate() {
-            errors.extend(printer_column(column, &path.child("additionalPrinterColumns").index(index)));
-        }
+    errors.extend(versions.common(&path));
+    if text(&spec["conversion"]["strategy"]) != "None" && truth(&spec["preserveUnknownFields"]) {
+        let detail = "must be None if spec.preserveUnknownFields is true";
+        let at = path.child("conversion").child("strategy");
+        errors.push(FieldError::invalid(&at, text(&spec["conversion"]["strategy"]), detail));
     }
     errors.extend(conversion(&spec["conversion"], &path.child("conversion")));
-    errors
-}
-
-fn versions(spec: &Value, path: &FieldPath) -> Vec<FieldError> {
-    let versions = list(&spec["versions"]);
-    // Upstream takes what the only version says for all versions.
-    let alone = versions.len() == 1;
-    let mut errors = Vec::new();
-    for (index, version) in versions.iter().enumerate() {
-        if version["schema"]["openAPIV3Schema"].is_null() {
-            let path = path.index(index).child("schema").child("openAPIV3Schema");
-            errors.push(FieldError::required(&path, ""));
-        }
-    }
-    for (index, version) in versions.iter().enumerate() {
-        let (name, path) = (text(&version["name"]), path.index(index));
-        let faults = format::dns1035_label(name);
-        if !faults.is_empty() {
-            errors.push(FieldError::invalid(&path.child("name"), name, faults.join(",")));
-        }
-        if set(&version["deprecationWarning"]) && !truth(&version["deprecated"]) {
-            let warning = version["deprecationWarning"].clone();
-            let detail = "can only be set for deprecated versions";
-            errors.push(FieldError::invalid(&path.child("deprecationWarning"), warning, detail));
-        }
-        for (index, column) in
-            list(&version["additionalPrinterColumns"]).iter().enumerate().filter(|_| !alone)
-        {
-            errors.extend(printer_column(column, &path.child("additionalPrinterColumns").index(index)));
-        }
-    }
-    let names: BTreeSet<&str> = versions.iter().map(|it| text(&it["name"])).collect();
-    let wrong = |detail: &str| {
-        let shown = shown(versions, alone);
-        FieldError::invalid(path, Value::Array(versions.to_vec()), detail).showing(shown)
-    };
-    if names.len() != versions.len() {
-        errors.push(wrong("must contain unique version names"));
-    }
-    if versions.iter().filter(|it| truth(&it["storage"])).count() != 1 {
-        errors.push(wrong("must have exactly one version marked as storage version"));
-    }
-    errors
-}
-
-// The versions as upstream holds them: what the only one says of its objects
-// stands beside the list then.
-fn shown(versions: &[Value], alone: bool) -> String {
-    const OF_ALL: [&str; 4] = ["schema", "subresources", "additionalPrinterColumns", "selectableFields"];
-    let mut versions = versions.to_vec();
-    for version in versions.iter_mut().filter_map(Value::as_object_mut).filter(|_| alone) {
-        version.retain(|name, _| !OF_ALL.contains(&name.as_str()));
-    }
-    Internal::read().compact_list("CustomResourceDefinitionVersion", &versions)
-}
-
-fn printer_column(column: &Value, path: &FieldPath) -> Vec<FieldError> {
-    const TYPES: &[&str] = &["boolean", "date", "integer", "number", "string"];
-    let mut errors = Vec::new();
-    if text(&column["name"]).is_empty() {
-        errors.push(FieldError::required(&path.child("name"), ""));
-    }
-    match text(&column["type"]) {
-        "" => {
-            let detail = format!("must be one of {}", TYPES.join(","));
-            errors.push(FieldError::required(&path.child("type"), detail));
-        }
-        kind if !TYPES.contains(&kind) => {
-            let detail = format!("must be one of {}", TYPES.join(","));
-            errors.push(FieldError::invalid(&path.child("type"), kind, detail));
-        }
-        _ => {}
-    }
-    if text(&column["jsonPath"]).is_empty() {
-        errors.push(FieldError::required(&path.child("JSONPath"), ""));
-    }
     errors
 }
 
@@ -344,36 +337,6 @@ fn stored_versions(new: &Object) -> Vec<FieldError> {
         }
     }
     errors
-}
-
-// Groups of the community's own need its approval.
-fn approval(new: &Object, old: Option<&Object>) -> Option<FieldError> {
-    const APPROVED: &str = "api-approved.kubernetes.io";
-    let group = text(field(new, &["spec", "group"]));
-    let protected = |domain: &str| group == domain || group.ends_with(&format!(".{domain}"));
-    if !protected("k8s.io") && !protected("kubernetes.io") {
-        return None;
-    }
-    let state = |it: &Object| match it.annotation(APPROVED).unwrap_or_default() {
-        "" => "missing",
-        text if text.starts_with("unapproved") => "bypassed",
-        text if text.starts_with("https://") || text.starts_with("http://") => "approved",
-        _ => "invalid",
-    };
-    let now = state(new);
-    if old.is_some_and(|old| state(old) == now) {
-        return None;
-    }
-    let path = FieldPath::new("metadata").child("annotations").key(APPROVED);
-    let detail = "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111";
-    match now {
-        "missing" => Some(FieldError::required(&path, detail)),
-        "invalid" => {
-            let detail = "protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111";
-            Some(FieldError::invalid(&path, new.annotation(APPROVED).unwrap_or_default(), detail))
-        }
-        _ => None,
-    }
 }
 
 fn served(definition: &Object) -> String {

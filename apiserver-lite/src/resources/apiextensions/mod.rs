@@ -1,4 +1,9 @@
 //! The kinds of `apiextensions.k8s.io`.
 
+pub mod approval;
 pub mod customresourcedefinitions;
-mod structural;
+mod defaults;
+mod parts;
+mod schemas;
+pub mod structural;
+mod versions;

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::Pods;
 use crate::resources::{
-    Cell, Part, Strategy, apps, batch,
+    Part, Strategy, apps, batch,
     core::{podtemplates::PodTemplates, replicationcontrollers::ReplicationControllers},
     recorded::{check, check_made, check_tables},
 };
@@ -45,8 +45,8 @@ fn restarts_tell_when_the_last_one_was() {
     ]}});
     let pod = Object::from_value(pod).unwrap();
     let column = super::columns::COLUMNS.iter().find(|column| column.name == "Restarts").unwrap();
-    let Cell::Of(cell) = &column.cell;
-    assert_eq!(cell(&pod, "2026-01-01T00:03:00Z".parse().unwrap()), "3 (3m ago)");
+    let now = "2026-01-01T00:03:00Z".parse().unwrap();
+    assert_eq!(column.cell.of(&pod, now), "3 (3m ago)");
 }
 
 #[test]
