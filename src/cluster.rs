@@ -39,6 +39,8 @@ pub struct Options {
     pub scheduler: bool,
     /// The number of simulated nodes.
     pub nodes: usize,
+    /// What they are like. How many is filled in.
+    pub simulation: coracle_node::simulated::Config,
     /// The API server's settings.
     pub config: Config,
 }
@@ -52,6 +54,7 @@ impl Default for Options {
             control: coracle_controllers::Config::default(),
             scheduler: true,
             nodes: 1,
+            simulation: coracle_node::simulated::Config::default(),
             config: Config::default(),
         }
     }
@@ -163,7 +166,8 @@ impl Cluster {
         cluster.start_part(|tasks, shutdown| {
             tasks.spawn(custom::keeper::run(server, shutdown));
         });
-        cluster.start_loops(&controllers, options.scheduler, options.nodes);
+        let nodes = coracle_node::simulated::Config { count: options.nodes, ..options.simulation };
+        cluster.start_loops(&controllers, options.scheduler, nodes);
         Ok(cluster)
     }
 
@@ -176,7 +180,12 @@ impl Cluster {
     }
 
     // One set-up: the process watches each type once.
-    fn start_loops(&mut self, controllers: &coracle_controllers::Config, scheduler: bool, nodes: usize) {
+    fn start_loops(
+        &mut self,
+        controllers: &coracle_controllers::Config,
+        scheduler: bool,
+        nodes: coracle_node::simulated::Config,
+    ) {
         let mut setup =
             Setup::new(self.client_as("system:kube-controller-manager"), controllers.clock.clone());
         coracle_controllers::start(&mut setup, controllers);
@@ -185,11 +194,9 @@ impl Cluster {
             let config = coracle_scheduler::Config { host: "coracle".to_owned(), ..Default::default() };
             coracle_scheduler::start(&mut setup, config);
         }
-        if nodes > 0 {
-            setup.client = self.client_as("system:node");
-            let config = coracle_node::simulated::Config { count: nodes, ..Default::default() };
-            coracle_node::simulated::start(&mut setup, config);
-        }
+        // Also when there are none: those of an earlier start have to go.
+        setup.client = self.client_as("system:node");
+        coracle_node::simulated::start(&mut setup, nodes);
         setup.client = self.client_as("system:kube-controller-manager");
         self.start_part(|tasks, shutdown| {
             tasks.spawn(setup.run(shutdown));

@@ -9,15 +9,20 @@ mod garbage_collector;
 mod namespace;
 mod node_lifecycle;
 pub mod pod;
+mod pod_garbage_collector;
 mod replica_set;
 mod root_ca;
 mod selection;
 mod service_account;
+mod taint_eviction;
+pub mod toleration;
 
 use framework::{Clock, Setup};
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
+pub use node_lifecycle::Timing;
+pub use pod_garbage_collector::Collection;
 pub use selection::{Selection, UnknownController};
 
 /// A control loop: upstream's name and what puts it in.
@@ -32,7 +37,15 @@ pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "namespace-controller", start: |setup, _| namespace::start(setup) },
     Controller { name: "serviceaccount-controller", start: |setup, _| service_account::start(setup) },
     Controller { name: "root-ca-certificate-publisher-controller", start: start_root_ca },
-    Controller { name: "node-lifecycle-controller", start: |setup, _| node_lifecycle::start(setup) },
+    Controller {
+        name: "node-lifecycle-controller",
+        start: |setup, config| node_lifecycle::start(setup, &config.nodes),
+    },
+    Controller { name: "taint-eviction-controller", start: |setup, _| taint_eviction::start(setup) },
+    Controller {
+        name: "pod-garbage-collector-controller",
+        start: |setup, config| pod_garbage_collector::start(setup, &config.pod_collection),
+    },
     Controller { name: "deployment-controller", start: |setup, _| deployment::start(setup) },
     Controller { name: "replicaset-controller", start: |setup, _| replica_set::start(setup) },
     Controller { name: "garbage-collector-controller", start: start_garbage_collector },
@@ -56,6 +69,10 @@ pub struct Config {
     pub controllers: Selection,
     /// The time.
     pub clock: Clock,
+    /// How silent nodes are treated.
+    pub nodes: node_lifecycle::Timing,
+    /// When pods are collected that nobody else deletes.
+    pub pod_collection: Collection,
     /// The CA certificates, in PEM, that every namespace is given; none are
     /// published without it.
     pub root_ca: Option<String>,

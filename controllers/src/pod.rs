@@ -8,6 +8,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 
+use crate::framework::{Clock, Store};
+
 /// The longest name that a pod may have.
 const NAME_LONGEST: usize = 253;
 
@@ -90,4 +92,41 @@ pub fn from_template(template: &PodTemplateSpec, owner: OwnerReference) -> Pod {
         spec: template.spec.clone(),
         status: None,
     }
+}
+
+/// The name of the index of pods by the node that they are on.
+pub const BY_NODE: &str = "node";
+
+/// Keeps `pods` indexed by node: [`BY_NODE`].
+pub fn index_by_node(pods: &Store<Pod>) {
+    pods.index(BY_NODE, |pod| node(pod).map(str::to_owned).into_iter().collect());
+}
+
+/// The node that the pod is on.
+pub fn node(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+}
+
+/// The condition that says the pod is disrupted, when it does not yet say so.
+pub fn disruption(pod: &Pod, reason: &str, message: &str, clock: &Clock) -> Option<PodCondition> {
+    let known = condition(pod, "DisruptionTarget");
+    let same = |known: &PodCondition| {
+        known.status == "True"
+            && known.reason.as_deref() == Some(reason)
+            && known.message.as_deref() == Some(message)
+    };
+    if known.is_some_and(same) {
+        return None;
+    }
+    let since =
+        known.filter(|known| known.status == "True").and_then(|known| known.last_transition_time.clone());
+    Some(PodCondition {
+        type_: "DisruptionTarget".into(),
+        status: "True".into(),
+        reason: Some(reason.into()),
+        message: Some(message.into()),
+        observed_generation: pod.metadata.generation,
+        last_transition_time: Some(since.unwrap_or_else(|| clock.time())),
+        last_probe_time: None,
+    })
 }

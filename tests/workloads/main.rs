@@ -3,4 +3,5 @@
 
 mod cluster;
 mod leader;
+mod node;
 mod replica_set;

@@ -76,6 +76,11 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         self.shared.changed.notify_one();
     }
 
+    /// Asks for each of `keys` to be looked at as soon as possible.
+    pub fn extend(&self, keys: impl IntoIterator<Item = K>) {
+        keys.into_iter().for_each(|key| self.add(key));
+    }
+
     /// Asks for `key` to be looked at after `delay`; the earliest ask wins.
     pub fn add_after(&self, key: K, delay: Duration) {
         if delay.is_zero() {

@@ -171,6 +171,20 @@ impl Setup {
         self.tasks.push(Box::new(move |shutdown| Box::pin(task(shutdown))));
     }
 
+    /// Runs a task until shutdown, once everything reflected so far in this
+    /// section is here.
+    pub fn when_synced<F>(&mut self, task: impl FnOnce(CancellationToken) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let synced = self.synced.clone();
+        self.task(move |shutdown| async move {
+            if until(&shutdown, all_synced(synced)).await.is_some() {
+                task(shutdown).await;
+            }
+        });
+    }
+
     /// Works on `queue`, up to `workers` keys at a time, once everything
     /// reflected so far in this section is here.
     pub fn reconcile<K, R>(&mut self, name: &'static str, queue: Queue<K>, workers: usize, reconciler: R)
@@ -178,12 +192,7 @@ impl Setup {
         K: Clone + Eq + Hash + std::fmt::Display + Send + Sync + 'static,
         R: Reconcile<K>,
     {
-        let synced = self.synced.clone();
-        self.task(move |shutdown| async move {
-            if until(&shutdown, all_synced(synced)).await.is_some() {
-                work(name, queue, workers, Arc::new(reconciler), shutdown).await;
-            }
-        });
+        self.when_synced(move |shutdown| work(name, queue, workers, Arc::new(reconciler), shutdown));
     }
 
     /// Runs everything until `shutdown` and waits for it to end.

@@ -28,6 +28,8 @@ pub struct Store<K> {
 
 struct Index<K> {
     objects: BTreeMap<Key, Arc<K>>,
+    /// What was asked for with [`Store::index`], by its name.
+    asked: HashMap<&'static str, Asked<K>>,
     /// By the uid of the controller in the owner references.
     controlled: HashMap<String, BTreeSet<Key>>,
     /// Those that have no controller.
@@ -40,6 +42,33 @@ struct Index<K> {
     list_done: u64,
 }
 
+/// Which values an object has in an index that was asked for.
+type Values<K> = fn(&K) -> Vec<String>;
+
+struct Asked<K> {
+    values: Values<K>,
+    keys: HashMap<String, BTreeSet<Key>>,
+}
+
+impl<K> Asked<K> {
+    fn insert(&mut self, key: &Key, object: &K) {
+        for value in (self.values)(object) {
+            self.keys.entry(value).or_default().insert(key.clone());
+        }
+    }
+
+    fn remove(&mut self, key: &Key, object: &K) {
+        for value in (self.values)(object) {
+            if let Some(keys) = self.keys.get_mut(&value) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.keys.remove(&value);
+                }
+            }
+        }
+    }
+}
+
 /// An object before and after.
 pub(crate) type Sides<K> = (Option<Arc<K>>, Option<Arc<K>>);
 
@@ -47,6 +76,7 @@ impl<K: Reflected> Default for Store<K> {
     fn default() -> Self {
         let index = Index {
             objects: BTreeMap::new(),
+            asked: HashMap::new(),
             controlled: HashMap::new(),
             orphans: BTreeSet::new(),
             revision: 0,
@@ -95,6 +125,32 @@ impl<K: Reflected> Store<K> {
             .take_while(|key| key.namespace == namespace)
             .filter_map(|key| index.objects.get(key).cloned())
             .collect()
+    }
+
+    /// Keeps an index called `name`, by which [`Store::indexed`] finds the
+    /// objects for which `values` gives a value. Whoever asks for a name
+    /// again asks for the same values.
+    pub fn index(&self, name: &'static str, values: fn(&K) -> Vec<String>) {
+        let mut index = self.index.write();
+        let Index { objects, asked, .. } = &mut *index;
+        asked.entry(name).or_insert_with(|| {
+            let mut made = Asked { values, keys: HashMap::new() };
+            objects.iter().for_each(|(key, object)| made.insert(key, object));
+            made
+        });
+    }
+
+    /// The objects that have `value` in the index called `name`, by namespace and name.
+    pub fn indexed(&self, name: &str, value: &str) -> Vec<Arc<K>> {
+        let index = self.index.read();
+        let keys = index.asked.get(name).and_then(|asked| asked.keys.get(value));
+        keys.into_iter().flatten().filter_map(|key| index.objects.get(key).cloned()).collect()
+    }
+
+    /// How many objects have `value` in the index called `name`.
+    pub fn count_indexed(&self, name: &str, value: &str) -> usize {
+        let index = self.index.read();
+        index.asked.get(name).and_then(|asked| asked.keys.get(value)).map_or(0, BTreeSet::len)
     }
 
     /// How many objects there are.
@@ -181,12 +237,14 @@ impl<K: Reflected> Index<K> {
             Some(owner) => self.controlled.entry(owner.uid.clone()).or_default().insert(key.clone()),
             None => self.orphans.insert(key.clone()),
         };
+        self.asked.values_mut().for_each(|asked| asked.insert(&key, &object));
         self.objects.insert(key, object);
         old
     }
 
     fn remove(&mut self, key: &Key) -> Option<Arc<K>> {
         let old = self.objects.remove(key)?;
+        self.asked.values_mut().for_each(|asked| asked.remove(key, &old));
         match controller_of(old.meta()) {
             None => {
                 self.orphans.remove(key);
@@ -251,6 +309,20 @@ mod tests {
         assert_eq!(names(&store.controlled_by("u1")), ["a/two"]);
         assert_eq!(names(&store.orphans_in("a")), ["a/one"]);
         assert!(store.has_seen(6, 0) && !store.has_seen(7, 0));
+    }
+
+    #[test]
+    fn an_index_is_kept_from_when_it_is_asked_for() {
+        let store = Store::default();
+        store.apply(pod("a", "one", 1, Some("u1")));
+        store.index("revision", |pod: &Pod| pod.metadata.resource_version.clone().into_iter().collect());
+        store.apply(pod("a", "two", 1, None));
+        assert_eq!(names(&store.indexed("revision", "1")), ["a/one", "a/two"]);
+        store.apply(pod("a", "one", 2, None));
+        assert_eq!(names(&store.indexed("revision", "1")), ["a/two"]);
+        store.remove(&pod("a", "two", 3, None));
+        assert_eq!(store.count_indexed("revision", "1") + store.count_indexed("none", "1"), 0);
+        assert_eq!(names(&store.indexed("revision", "2")), ["a/one"]);
     }
 
     #[test]

@@ -115,7 +115,8 @@ impl Beats {
     async fn take_over(&self, number: usize, node: &Node) -> Result<Node, Error> {
         let api = Api::<Node>::all(self.client.clone());
         let name = self.name(number);
-        let labels = json!({"metadata": {"labels": node.metadata.labels}});
+        let meta = &node.metadata;
+        let labels = json!({"metadata": {"labels": meta.labels, "annotations": meta.annotations}});
         let there = api.patch(name, &PatchParams::default(), &Patch::Merge(labels)).await?;
         let mut status = machine::status(&self.fleet, number, self.clock.now());
         status["conditions"] = kept_transitions(status["conditions"].take(), &there);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 
-use super::{Fleet, addresses};
+use super::{Fleet, addresses, leftover};
 
 /// What a node has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(super) fn node(fleet: &Fleet, number: usize, now: Timestamp) -> Result<Node,
     .collect();
     labels.extend(fleet.config.labels.iter().cloned());
     serde_json::from_value(json!({
-        "metadata": {"name": name, "labels": labels},
+        "metadata": {"name": name, "labels": labels, "annotations": {leftover::FLEET: fleet.config.prefix}},
         "spec": {},
         "status": status(fleet, number, now),
     }))

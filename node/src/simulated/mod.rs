@@ -6,6 +6,7 @@
 
 mod addresses;
 mod heartbeats;
+mod leftover;
 mod machine;
 mod pods;
 
@@ -78,10 +79,14 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     setup.run(shutdown).await;
 }
 
-/// Puts the nodes in.
+/// Puts the nodes in, and takes those away that an earlier, larger fleet of
+/// that prefix has left.
 pub fn start(setup: &mut Setup, config: Config) {
     let fleet = Arc::new(Fleet::new(config));
     setup.section();
-    heartbeats::start(setup, fleet.clone());
-    pods::start(setup, fleet);
+    leftover::start(setup, &fleet.config);
+    if !fleet.names.is_empty() {
+        heartbeats::start(setup, fleet.clone());
+        pods::start(setup, fleet);
+    }
 }

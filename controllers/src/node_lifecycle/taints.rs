@@ -1,7 +1,4 @@
-//! Keeps pods away from nodes that are not well: each condition that tells
-//! so, and a cordon, become a taint.
-
-use std::sync::Arc;
+//! The taints of a node that is not well.
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -9,65 +6,78 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
 };
 use kube::{
-    Api, Client,
+    Api,
     api::{Patch, PatchParams},
 };
 use serde_json::json;
 
-use crate::framework::{Clock, Error, Key, Next, Queue, Reconcile, Setup, Store};
+use super::ready;
+use crate::framework::{Error, absent};
 
-const WORKERS: usize = 8;
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
 /// The taint that a condition of this type and status leads to.
 const TAINTS: [(&str, &str, &str); 6] = [
-    ("Ready", "False", "node.kubernetes.io/not-ready"),
-    ("Ready", "Unknown", "node.kubernetes.io/unreachable"),
+    ("Ready", "False", NOT_READY),
+    ("Ready", "Unknown", UNREACHABLE),
     ("MemoryPressure", "True", "node.kubernetes.io/memory-pressure"),
     ("DiskPressure", "True", "node.kubernetes.io/disk-pressure"),
     ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
     ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
 ];
 
-/// Puts the controller in.
-pub(crate) fn start(setup: &mut Setup) {
-    let nodes = setup.reflect::<Node>();
-    let queue = Queue::new();
-    let on_node = queue.clone();
-    nodes.on_change(move |change| {
-        if let Some(node) = change.after {
-            on_node.add(Key::of(&node.metadata));
-        }
+/// Writes the taints of `node`, provided that it has not changed: somebody
+/// else's must not be lost.
+pub(super) async fn write(api: &Api<Node>, node: &Node, taints: &[Taint]) -> Result<(), Error> {
+    let patch = json!({
+        "metadata": {"uid": node.metadata.uid, "resourceVersion": node.metadata.resource_version},
+        "spec": {"taints": taints},
     });
-    let controller =
-        NodeLifecycle { client: setup.client.clone(), clock: setup.clock.clone(), nodes: nodes.store() };
-    setup.reconcile("node-lifecycle-controller", queue, WORKERS, controller);
+    let name = node.metadata.name.as_deref().unwrap_or_default();
+    absent(api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await).map(drop)
 }
 
-struct NodeLifecycle {
-    client: Client,
-    clock: Clock,
-    nodes: Arc<Store<Node>>,
-}
-
-impl Reconcile<Key> for NodeLifecycle {
-    async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
-        let Some(node) = self.nodes.get(key) else { return Ok(Next::Change) };
-        if let Some(taints) = plan(&node, self.clock.now()) {
-            // The revision: somebody else's taints must not be lost.
-            let patch = json!({
-                "metadata": {"resourceVersion": node.metadata.resource_version},
-                "spec": {"taints": taints},
-            });
-            let api = Api::<Node>::all(self.client.clone());
-            api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        }
-        Ok(Next::Change)
+/// The taint that drives pods away from `node` as its condition `Ready` is.
+pub(super) fn driving(node: &Node) -> Option<&'static str> {
+    match ready(node)?.status.as_str() {
+        "False" => Some(NOT_READY),
+        "Unknown" => Some(UNREACHABLE),
+        _ => None,
     }
 }
 
-/// The taints that `node` is to have, when they differ.
-fn plan(node: &Node, now: Timestamp) -> Option<Vec<Taint>> {
+/// The taints that drive pods away from `node`.
+pub(super) fn no_execute(node: &Node) -> impl Iterator<Item = &Taint> {
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    taints.filter(|taint| drives(taint))
+}
+
+fn drives(taint: &Taint) -> bool {
+    taint.effect == "NoExecute" && (taint.key == NOT_READY || taint.key == UNREACHABLE)
+}
+
+/// The taints of `node` when of those that drive pods away it has only
+/// `key`, if they differ.
+pub(super) fn with_no_execute(node: &Node, key: Option<&str>, now: Timestamp) -> Option<Vec<Taint>> {
+    let has = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+    let kept = |taint: &&Taint| !drives(taint) || key == Some(&taint.key);
+    let mut taints: Vec<Taint> = has.iter().filter(kept).cloned().collect();
+    if let Some(key) = key.filter(|key| !taints.iter().any(|taint| drives(taint) && taint.key == *key)) {
+        taints.push(added(key, "NoExecute", now));
+    }
+    (taints != has).then_some(taints)
+}
+
+fn added(key: &str, effect: &str, now: Timestamp) -> Taint {
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    Taint { key: key.into(), effect: effect.into(), time_added: Some(Time(now)), value: None }
+}
+
+/// The taints that `node` is to have that keep new pods away, when they
+/// differ.
+pub(super) fn no_schedule(node: &Node, now: Timestamp) -> Option<Vec<Taint>> {
     let spec = node.spec.clone().unwrap_or_default();
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let mut wanted: Vec<&str> = TAINTS
@@ -87,12 +97,7 @@ fn plan(node: &Node, now: Timestamp) -> Option<Vec<Taint>> {
         has.iter().filter(|taint| !ours(taint) || wanted.contains(&taint.key.as_str())).cloned().collect();
     for key in wanted {
         if !taints.iter().any(|taint| ours(taint) && taint.key == key) {
-            taints.push(Taint {
-                key: key.into(),
-                effect: "NoSchedule".into(),
-                time_added: Some(Time(now)),
-                value: None,
-            });
+            taints.push(added(key, "NoSchedule", now));
         }
     }
     (taints != has).then_some(taints)
@@ -108,7 +113,7 @@ mod tests {
     fn conditions_become_taints() {
         let check = |node: Value, expected: Option<&[&str]>| {
             let parsed: Node = serde_json::from_value(node.clone()).unwrap();
-            let taints = plan(&parsed, Timestamp::UNIX_EPOCH);
+            let taints = no_schedule(&parsed, Timestamp::UNIX_EPOCH);
             let keys =
                 taints.as_ref().map(|taints| taints.iter().map(|t| t.key.as_str()).collect::<Vec<_>>());
             assert_eq!(keys.as_deref(), expected, "{node}");
