@@ -37,6 +37,11 @@ impl FieldPath {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The path's text; the root is named as upstream's nil path is.
+    pub fn named(&self) -> &str {
+        if self.0.is_empty() { "<nil>" } else { &self.0 }
+    }
 }
 
 impl fmt::Display for FieldPath {
@@ -240,9 +245,7 @@ impl FieldError {
 
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The root is named as upstream's nil path is.
-        let path = if self.path.as_str().is_empty() { "<nil>" } else { self.path.as_str() };
-        write!(f, "{path}: {}", self.body())
+        write!(f, "{}: {}", self.path.named(), self.body())
     }
 }
 

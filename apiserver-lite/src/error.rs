@@ -300,7 +300,11 @@ fn name(details: &mut Details, subject: &Subject) {
 }
 
 fn cause(error: &FieldError) -> Cause {
-    Cause { reason: error.kind.reason().to_owned(), message: error.body(), field: error.path.to_string() }
+    Cause {
+        reason: error.kind.reason().to_owned(),
+        message: error.body(),
+        field: error.path.named().to_owned(),
+    }
 }
 
 // One error stands alone, several in brackets, equal ones once: as upstream's

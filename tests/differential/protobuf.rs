@@ -24,6 +24,8 @@ pub fn again(exchange: &Exchange, answer: &Answer) -> Option<Exchange> {
     let mut again = exchange.clone();
     again.name = format!("{} (protobuf)", exchange.name);
     again.capture.clear();
+    // It is so by now.
+    again.until.clear();
     again.headers.insert("Accept".into(), "application/vnd.kubernetes.protobuf".into());
     Some(again)
 }

@@ -16,6 +16,9 @@ pub struct ListMeta<'a> {
     pub continue_token: &'a str,
     /// How many items come after this page.
     pub remaining: Option<usize>,
+    /// Whether the token is there though it is empty: lists of custom resources
+    /// have it so.
+    pub always_continues: bool,
 }
 
 // So much is joined at a time: few enough to be cheap, and a long list is never
@@ -100,7 +103,7 @@ fn open(out: &mut BytesMut, meta: &ListMeta<'_>) {
             .as_bytes(),
     );
     out.put_slice(format!("\"resourceVersion\":\"{}\"", meta.revision).as_bytes());
-    if !meta.continue_token.is_empty() {
+    if meta.always_continues || !meta.continue_token.is_empty() {
         out.put_slice(format!(",\"continue\":{:?}", meta.continue_token).as_bytes());
     }
     if let Some(remaining) = meta.remaining {
@@ -123,8 +126,14 @@ mod tests {
         let text =
             format!(r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{}"}}}}"#, "a".repeat(size));
         let item = Bytes::from(format!("{text}\n"));
-        let meta =
-            ListMeta { kind: "PodList", api_version: "v1", revision: 7, continue_token: "", remaining: None };
+        let meta = ListMeta {
+            kind: "PodList",
+            api_version: "v1",
+            revision: 7,
+            continue_token: "",
+            remaining: None,
+            always_continues: false,
+        };
         let joined = Joined::new(&meta, vec![item; items], head("v1", "Pod"));
         let said = joined.left();
         let text = String::from_utf8(joined.collect::<Vec<_>>().concat()).unwrap();

@@ -233,8 +233,11 @@ impl Strategy for Custom {
         let Some(stored) = self.definition.stored() else { return false };
         if !self.is_stored() {
             let _ = prune(&mut object.0, &stored.shape, true);
+            // Upstream gives these on the way back from its store.
+            default::complete(&mut object.0, &stored.schema);
         }
         canonicalize(object, &stored.shape);
+        object.0.values_mut().for_each(whole_numbers);
         true
     }
 
@@ -289,6 +292,21 @@ impl Custom {
             "conversion webhook for {kind} in version {from:?} to {to:?} is not supported by this server yet"
         );
         ApiError::Internal(text)
+    }
+}
+
+// Go writes whole floats without a point, and so reads them back as integers.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|it| it.fract() == 0.0 && it.abs() < 9e18);
+            if let Some(whole) = whole {
+                *value = Value::from(whole as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        _ => {}
     }
 }
 

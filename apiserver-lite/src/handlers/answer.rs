@@ -265,9 +265,13 @@ fn whole_list(row: &Row, listing: &Listing, api_version: &str) -> Joined {
         revision: listing.revision.0,
         continue_token: &listing.continue_token,
         remaining: listing.remaining,
+        always_continues: row.facts.schema.is_custom(),
     };
     let items = listing.records.iter().map(|record| shown(row, record)).collect();
-    Joined::new(&meta, items, list::head(api_version, &row.facts.gvk.kind))
+    // Items of custom resources say what they are.
+    let custom = row.facts.schema.is_custom();
+    let head = if custom { 0 } else { list::head(api_version, &row.facts.gvk.kind) };
+    Joined::new(&meta, items, head)
 }
 
 /// Adds `Warning` headers, each once.

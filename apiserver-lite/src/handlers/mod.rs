@@ -30,7 +30,8 @@ use crate::{
     ApiServer,
     authn::User,
     body::Body,
-    error::ApiError,
+    codec::negotiation::{self, Forms, Offer},
+    error::{ApiError, Subject},
     registry::{
         Registry, Target,
         options::{WriteOptions, Writing},
@@ -122,6 +123,9 @@ where
     let scoped = row.facts.namespaced != info.namespace.is_empty() || info.resource == "namespaces";
     let over_all = row.facts.namespaced && info.namespace.is_empty();
     let listed = over_all && matches!(info.verb, "list" | "watch") && info.rest.is_empty();
+    if !scoped && !listed && row.facts.schema.is_custom() {
+        return Ok(documents::not_found(call.server, info, call.headers()));
+    }
     if !scoped && !listed {
         let known = over_all && info.name.is_empty();
         return Err(if known { ApiError::MethodNotAllowed } else { ApiError::NoSuchPath });
@@ -131,6 +135,11 @@ where
     }
     if let Some(error) = row.strategy.unusable() {
         return Err(error);
+    }
+    if row.facts.schema.is_custom() {
+        // No encoding but text: that is said before anything is looked for.
+        let forms = if info.name.is_empty() { Forms::List } else { Forms::Object };
+        negotiation::output(call.headers(), &info.query, Offer::of(&row.facts, forms))?;
     }
     if call.head.method == Method::HEAD {
         return Err(ApiError::MethodNotAllowed);
@@ -202,7 +211,11 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
-    let Some(facts) = row.facts.subresource(&call.info.subresource) else { return Err(ApiError::NoSuchPath) };
+    let Some(facts) = row.facts.subresource(&call.info.subresource) else {
+        let custom = row.facts.schema.is_custom();
+        let missing = || ApiError::NotFound(Subject::of(&row.facts, &call.info.name));
+        return Err(if custom { missing() } else { ApiError::NoSuchPath });
+    };
     if !facts.verbs.iter().any(|it| it == call.info.verb) {
         return Err(ApiError::MethodNotAllowed);
     }

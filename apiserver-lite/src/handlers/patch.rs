@@ -43,7 +43,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
-    let kind = kind(call)?;
+    let kind = kind(call, row)?;
     negotiation::output(call.headers(), &call.info.query, Offer::of(&row.facts, Forms::Object))?;
     let body = body::read(call, sent).await?;
     let options = call.options(Writing::Patch { apply: kind == Kind::Apply })?;
@@ -73,14 +73,23 @@ enum Kind {
     Apply,
 }
 
-fn kind(call: &Call<'_>) -> Result<Kind, ApiError> {
+fn kind(call: &Call<'_>, row: &Row) -> Result<Kind, ApiError> {
+    let custom = row.facts.schema.is_custom();
     let given =
         call.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match given.split(';').next().unwrap_or_default().trim() {
         "application/json-patch+json" => Ok(Kind::Patch(Form::Json)),
         "application/merge-patch+json" => Ok(Kind::Patch(Form::Merge)),
-        "application/strategic-merge-patch+json" => Ok(Kind::Patch(Form::Strategic)),
+        "application/strategic-merge-patch+json" if !custom => Ok(Kind::Patch(Form::Strategic)),
         "application/apply-patch+yaml" => Ok(Kind::Apply),
+        _ if custom => {
+            let taken = [
+                "application/json-patch+json",
+                "application/merge-patch+json",
+                "application/apply-patch+yaml",
+            ];
+            Err(ApiError::UnsupportedMediaType(taken.map(str::to_owned).to_vec()))
+        }
         // Upstream's router says so, which knows no more than that no endpoint takes it.
         _ => {
             let text = "415: Unsupported Media Type".to_owned();

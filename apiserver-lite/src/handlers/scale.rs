@@ -9,7 +9,7 @@ use http::{Response, StatusCode};
 use super::{Call, answer, body, patch};
 use crate::{
     body::Body,
-    codec::negotiation::{self, Forms},
+    codec::negotiation::{self, Forms, Offer},
     error::ApiError,
     registry::{change::Change, metadata, options::Writing, scale, write::Written},
     resources::{Part, Row},
@@ -71,7 +71,8 @@ fn respond(
     object: &Object,
     must_be_there: bool,
 ) -> Result<Response<Body>, ApiError> {
-    let output = negotiation::output(call.headers(), &call.info.query, Forms::Object)?;
+    let offer = Offer { forms: Forms::Object, protobuf: !row.facts.schema.is_custom() };
+    let output = negotiation::output(call.headers(), &call.info.query, offer)?;
     let paths = row.strategy.scale();
     if must_be_there && paths.custom && scale::at(object, &paths.replicas).is_none() {
         let path = paths.replicas.join(".");

@@ -46,9 +46,9 @@ impl Rows {
         Some(&self.ordered[self.sorted[at]])
     }
 
-    /// Whether anything is served under a group.
+    /// Whether anything that is built in is served under a group.
     pub fn serves(&self, group: &str) -> bool {
-        self.ordered.iter().any(|row| row.facts.gvk.group == group)
+        self.ordered.iter().any(|row| row.facts.gvk.group == group && !row.facts.schema.is_custom())
     }
 }
 

@@ -127,7 +127,8 @@ pub fn change(
         metadata::check_name(&changed.object, current.name())?;
     }
     let wanted = changed.object.get(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
-    if wanted < 0 {
+    // Of a custom resource its own schema says so.
+    if wanted < 0 && !paths.custom {
         let path = FieldPath::new("spec").child("replicas");
         let errors = vec![FieldError::invalid(&path, wanted, "must be greater than or equal to 0")];
         let subject =

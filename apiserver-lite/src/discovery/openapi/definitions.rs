@@ -13,6 +13,9 @@ use super::{Form, custom, descriptions::Descriptions};
 /// The name of metav1.ListMeta's definition.
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 
+/// The name of metav1.ObjectMeta's definition.
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
 /// The name of metav1.Patch's definition: any JSON.
 const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 
@@ -64,6 +67,8 @@ impl<'a> Definitions<'a> {
     /// Tells what the CRD of a resource says of it.
     pub fn add_custom(&mut self, resource: &'a Resource, said: Value) {
         self.said.insert(&resource.schema.name, (resource, said));
+        // What they all have is told of with this.
+        self.roots.insert(OBJECT_META);
     }
 
     /// A reference to the list of a resource.

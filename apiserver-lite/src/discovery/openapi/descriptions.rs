@@ -98,6 +98,7 @@ static ROOTS: &[Root] = roots![
     apimachinery::pkg::apis::meta::v1::APIResourceList,
     apimachinery::pkg::apis::meta::v1::DeleteOptions,
     apimachinery::pkg::apis::meta::v1::ListMeta,
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
     apimachinery::pkg::apis::meta::v1::Status,
     api::networking::v1::Ingress,
     api::networking::v1::IngressClass,

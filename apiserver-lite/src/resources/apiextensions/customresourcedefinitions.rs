@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
-    approval,
+    approval, tidy,
     versions::{self, Versions},
 };
 use crate::resources::{
@@ -35,6 +35,7 @@ impl Strategy for CustomResourceDefinitions {
     fn default(&self, object: &mut Object) {
         let spec = object.section_mut("spec");
         default_names(spec);
+        tidy::versions(spec);
         spec.entry("conversion").or_insert_with(|| json!({"strategy": "None"}));
         let webhook = object_mut(spec, "conversion").and_then(|conversion| object_mut(conversion, "webhook"));
         if let Some(webhook) = webhook {

@@ -6,4 +6,5 @@ mod defaults;
 mod parts;
 mod schemas;
 pub mod structural;
+mod tidy;
 mod versions;
