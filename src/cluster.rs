@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pki::{Pki, PkiError};
 
+const LOCAL_VOLUMES: &str = "/var/lib/coracle/volumes";
+
 /// How a cluster is to be.
 #[derive(Clone)]
 pub struct Options {
@@ -121,6 +123,8 @@ impl Cluster {
     /// Nothing runs then.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let mut controllers = options.control;
+        // Where nodes are simulated, nobody writes there.
+        controllers.local_volumes.get_or_insert_with(|| LOCAL_VOLUMES.into());
         controllers.controllers = coracle_controllers::Config::with_controllers(&options.controllers)
             .map_err(|error| StartError::Controllers(error.to_string()))?
             .controllers;

@@ -56,6 +56,11 @@ impl DataDir {
         self.0.join("store")
     }
 
+    /// Where the local provisioner has its volumes.
+    pub fn volumes(&self) -> PathBuf {
+        self.0.join("volumes")
+    }
+
     /// Where certificates and keys are.
     pub fn pki(&self) -> PathBuf {
         self.0.join("pki")

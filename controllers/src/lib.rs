@@ -4,18 +4,26 @@
 //! list of all loops is [`CONTROLLERS`]; what they stand on is [`framework`].
 
 mod deployment;
+mod ephemeral_volume;
 pub mod framework;
 mod garbage_collector;
 mod namespace;
 mod node_lifecycle;
+mod persistent_volume;
 pub mod pod;
 mod pod_garbage_collector;
+mod provisioner;
 mod replica_set;
 mod root_ca;
 mod selection;
 mod service_account;
+pub mod storage;
 mod taint_eviction;
 pub mod toleration;
+mod volume_expand;
+mod volume_protection;
+
+use std::path::PathBuf;
 
 use framework::{Clock, Setup};
 use kube::Client;
@@ -48,8 +56,32 @@ pub const CONTROLLERS: &[Controller] = &[
     },
     Controller { name: "deployment-controller", start: |setup, _| deployment::start(setup) },
     Controller { name: "replicaset-controller", start: |setup, _| replica_set::start(setup) },
+    Controller {
+        name: "persistentvolume-binder-controller",
+        start: |setup, _| persistent_volume::start(setup),
+    },
+    Controller {
+        name: "persistentvolume-protection-controller",
+        start: |setup, _| volume_protection::start_volumes(setup),
+    },
+    Controller {
+        name: "persistentvolumeclaim-protection-controller",
+        start: |setup, _| volume_protection::start_claims(setup),
+    },
+    Controller {
+        name: "persistentvolume-expander-controller",
+        start: |setup, _| volume_expand::start(setup),
+    },
+    Controller { name: "ephemeral-volume-controller", start: |setup, _| ephemeral_volume::start(setup) },
+    Controller { name: "coracle-local-provisioner", start: start_provisioner },
     Controller { name: "garbage-collector-controller", start: start_garbage_collector },
 ];
+
+fn start_provisioner(setup: &mut Setup, config: &Config) {
+    if let Some(directory) = &config.local_volumes {
+        provisioner::start(setup, directory);
+    }
+}
 
 // The last of all: it need not watch again what others reflect.
 fn start_garbage_collector(setup: &mut Setup, _: &Config) {
@@ -73,6 +105,8 @@ pub struct Config {
     pub nodes: node_lifecycle::Timing,
     /// When pods are collected that nobody else deletes.
     pub pod_collection: Collection,
+    /// Where the local provisioner has its volumes; there is none without it.
+    pub local_volumes: Option<PathBuf>,
     /// The CA certificates, in PEM, that every namespace is given; none are
     /// published without it.
     pub root_ca: Option<String>,

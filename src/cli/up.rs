@@ -100,6 +100,7 @@ impl Up {
             nodes: self.nodes,
             ..Options::default()
         };
+        options.control.local_volumes = Some(data.volumes());
         options.config.service_range.clone_from(&self.service_cluster_ip_range);
         Ok(options)
     }

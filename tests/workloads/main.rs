@@ -5,3 +5,4 @@ mod cluster;
 mod leader;
 mod node;
 mod replica_set;
+mod volume;
