@@ -73,3 +73,35 @@ fn fill_below(value: &mut Value, schema: &Schema) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(value: Value, expected: &Value) {
+        let schema = Schema::parse(&json!({ "type": "object", "properties": {
+            "a": { "type": "string", "default": "d" },
+            "n": { "type": "string", "nullable": true, "default": "d" },
+            "plain": { "type": "string" },
+            "deep": { "type": "object", "properties": { "a": { "type": "integer", "default": 1 } } },
+            "list": { "type": "array", "items": { "type": "object", "properties": { "a": { "type": "integer", "default": 1 } } } },
+            "map": { "type": "object", "additionalProperties": { "type": "integer", "default": 7 } },
+        } }));
+        let Value::Object(mut map) = value else { return };
+        complete(&mut map, &schema);
+        assert_eq!(&Value::Object(map), expected);
+    }
+
+    #[test]
+    fn what_is_not_set_is_its_default() {
+        check(json!({}), &json!({ "a": "d", "n": "d" }));
+        check(json!({ "a": "x", "n": null }), &json!({ "a": "x", "n": null }));
+        check(json!({ "a": null, "plain": null }), &json!({ "a": "d", "n": "d" }));
+        check(
+            json!({ "deep": {}, "list": [{}, { "a": 2 }], "map": { "x": null, "y": 1 } }),
+            &json!({ "a": "d", "n": "d", "deep": { "a": 1 }, "list": [{ "a": 1 }, { "a": 2 }], "map": { "x": 7, "y": 1 } }),
+        );
+    }
+}

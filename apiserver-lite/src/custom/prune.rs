@@ -140,3 +140,64 @@ fn readable(map: &Map<String, Value>) -> Part {
     }
     decode::part(&Value::Object(kept), &OBJECT_META).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::custom::{Schema, shape};
+
+    fn check(value: Value, expected: &Value, unknown: &[&str]) {
+        let schema = Schema::parse(&json!({ "type": "object", "properties": {
+            "spec": { "type": "object", "properties": {
+                "text": { "type": "string" },
+                "open": { "type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
+                    "known": { "type": "object", "properties": { "a": { "type": "string" } } } } },
+                "map": { "type": "object", "additionalProperties": { "type": "object", "properties": { "a": { "type": "string" } } } },
+                "any": { "type": "object", "additionalProperties": true },
+                "list": { "type": "array", "items": { "type": "object", "properties": { "a": { "type": "string" } } } },
+                "pod": { "type": "object", "x-kubernetes-embedded-resource": true, "properties": { "spec": { "type": "object" } } },
+            } },
+        } }));
+        let shape = shape::resource("example.v1.Boat".to_owned(), &schema);
+        let Value::Object(mut map) = value else { return };
+        let said = prune(&mut map, &shape, false).expect("metadata that can be read");
+        assert_eq!(said, unknown.iter().map(|it| format!("unknown field \"{it}\"")).collect::<Vec<_>>());
+        assert_eq!(&Value::Object(map), expected);
+    }
+
+    #[test]
+    fn what_the_schema_does_not_name_goes() {
+        check(json!({ "top": 1, "spec": { "x": 1 } }), &json!({ "spec": {} }), &["spec.x", "top"]);
+        check(
+            json!({ "spec": { "open": { "x": { "y": 1 }, "known": { "a": "b", "c": 1 } } } }),
+            &json!({ "spec": { "open": { "x": { "y": 1 }, "known": { "a": "b" } } } }),
+            &["spec.open.known.c"],
+        );
+        check(
+            json!({ "spec": { "map": { "k": { "a": "b", "c": 1 } }, "any": { "k": 1, "l": { "m": 1 } } } }),
+            &json!({ "spec": { "map": { "k": { "a": "b" } }, "any": { "k": 1, "l": {} } } }),
+            &["spec.any.l.m", "spec.map.k.c"],
+        );
+        check(
+            json!({ "spec": { "list": [{ "a": "b", "c": 1 }], "text": { "odd": 1 } } }),
+            &json!({ "spec": { "list": [{ "a": "b" }], "text": {} } }),
+            &["spec.list[0].c", "spec.text.odd"],
+        );
+    }
+
+    #[test]
+    fn metadata_has_its_form_everywhere() {
+        check(
+            json!({ "metadata": { "name": "a", "labels": {}, "creationTimestamp": null, "x": 1 } }),
+            &json!({ "metadata": { "name": "a" } }),
+            &["metadata.x"],
+        );
+        check(
+            json!({ "spec": { "pod": { "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "a", "x": 1 }, "y": 1 } } }),
+            &json!({ "spec": { "pod": { "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "a" } } } }),
+            &["spec.pod.y", "spec.pod.metadata.x"],
+        );
+    }
+}

@@ -136,7 +136,8 @@ where
     if let Some(error) = row.strategy.unusable() {
         return Err(error);
     }
-    if row.facts.schema.is_custom() {
+    let there = info.subresource.is_empty() || row.facts.subresource(&info.subresource).is_some();
+    if there && row.facts.schema.is_custom() {
         // No encoding but text: that is said before anything is looked for.
         let forms = if info.name.is_empty() { Forms::List } else { Forms::Object };
         negotiation::output(call.headers(), &info.query, Offer::of(&row.facts, forms))?;
