@@ -2,6 +2,7 @@
 //! whole cluster in this process. One file a controller.
 
 mod cluster;
+mod garbage;
 mod leader;
 mod node;
 mod replica_set;

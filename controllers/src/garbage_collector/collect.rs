@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::{StreamExt, stream};
 use k8s_openapi::{
     api::core::v1::ObjectReference,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
@@ -15,13 +16,14 @@ use serde_json::{Value, json};
 
 use super::{
     Collector, Kind, Work,
+    absent::OwnerKey,
     graph::{FOREGROUND, Item, ORPHAN},
-    plan::{Owner, OwnerKey, Plan, plan},
+    plan::{Owner, Plan, plan},
 };
 use crate::framework::{Error, Key, Next, Reconcile, Severity, absent};
 
-/// Absent owners that are remembered (upstream: 500).
-const REMEMBERED: usize = 500;
+/// Dependents of one owner that are written to at once.
+const AT_ONCE: usize = 16;
 
 type Meta = PartialObjectMeta<DynamicObject>;
 
@@ -102,16 +104,35 @@ impl Collector {
     async fn orphan_dependents(&self, uid: &str) -> Result<(), Error> {
         let Some(owner) = self.graph.lock().get(uid).cloned() else { return Ok(()) };
         let dependents: Vec<Item> = self.graph.lock().dependents(uid).cloned().collect();
-        for dependent in &dependents {
-            let Some(live) = self.live(dependent).await? else { continue };
-            let references = live.owner_references.clone().unwrap_or_default();
-            let kept: Vec<&OwnerReference> =
-                references.iter().filter(|reference| reference.uid != uid).collect();
-            if kept.len() != references.len() {
-                self.write(dependent, &live, json!({"ownerReferences": kept})).await?;
-            }
-        }
+        let releases =
+            dependents.into_iter().map(|dependent| async move { self.release(&dependent, uid).await });
+        let released: Vec<Result<(), Error>> =
+            stream::iter(releases).buffer_unordered(AT_ONCE).collect().await;
+        released.into_iter().collect::<Result<(), Error>>()?;
         self.drop_finalizer(&owner, ORPHAN).await
+    }
+
+    /// Takes the reference to the owner `uid` out of a dependent.
+    async fn release(&self, dependent: &Item, uid: &str) -> Result<(), Error> {
+        let patch = Patch::Strategic(json!({"metadata": {
+            "uid": dependent.uid, "ownerReferences": [{"$patch": "delete", "uid": uid}],
+        }}));
+        let api = self.api(&dependent.kind, &dependent.key);
+        match absent(api.patch_metadata(&dependent.key.name, &PatchParams::default(), &patch).await) {
+            Ok(_) => return Ok(()),
+            // It has no such reference, or is another object by now.
+            Err(error) if error.is_invalid() || error.is_conflict() => {}
+            // Custom resources cannot be patched so.
+            Err(Error::Api(kube::Error::Api(status))) if status.code == 415 => {}
+            Err(error) => return Err(error),
+        }
+        let Some(live) = self.live(dependent).await? else { return Ok(()) };
+        let references = live.owner_references.clone().unwrap_or_default();
+        let kept: Vec<&OwnerReference> = references.iter().filter(|reference| reference.uid != uid).collect();
+        if kept.len() == references.len() {
+            return Ok(());
+        }
+        self.write(dependent, &live, json!({"ownerReferences": kept})).await.map(drop)
     }
 
     async fn drop_finalizer(&self, item: &Item, finalizer: &str) -> Result<(), Error> {
@@ -172,11 +193,14 @@ impl Collector {
                 }
             }
         }
-        let key = owner_key(item, reference);
-        if self.absent.lock().contains(&key) {
-            return Ok(Owner::Absent);
-        }
-        let Some(kind) = self.kind(&reference.api_version, &reference.kind) else {
+        let namespaces = [&item.key.namespace, ""].map(|namespace| owner_key(reference, namespace));
+        let kind = self.kind(&reference.api_version, &reference.kind);
+        let Some(kind) = kind else {
+            // It is not known whether such an owner has a namespace.
+            let absent = self.absent.lock();
+            if namespaces.iter().any(|key| absent.contains(key)) {
+                return Ok(Owner::Absent);
+            }
             let Key { namespace, name } = &item.key;
             return Err(Error::Invalid(format!(
                 "the owner kind {} of {namespace}/{name} is not served",
@@ -188,16 +212,17 @@ impl Collector {
             self.report_namespace(item, reference);
             return Ok(Owner::Present);
         }
+        let [within, without] = namespaces;
+        let key = if kind.namespaced { within } else { without };
+        if self.absent.lock().contains(&key) {
+            return Ok(Owner::Absent);
+        }
         let namespace = if kind.namespaced { item.key.namespace.clone() } else { String::new() };
         let place = Key::namespaced(namespace, reference.name.clone());
         let found = absent(self.api(&kind, &place).get(&place.name).await)?;
         let Some(owner) = found.map(|o| o.metadata).filter(|meta| meta.uid.as_ref() == Some(&reference.uid))
         else {
-            let mut absent = self.absent.lock();
-            if absent.len() >= REMEMBERED {
-                absent.clear();
-            }
-            absent.insert(key);
+            self.absent.lock().add(key);
             return Ok(Owner::Absent);
         };
         let waits =
@@ -223,7 +248,7 @@ impl Collector {
     }
 }
 
-fn owner_key(item: &Item, reference: &OwnerReference) -> OwnerKey {
-    let OwnerReference { api_version, kind, name, uid, .. } = reference;
-    [api_version.clone(), kind.clone(), item.key.namespace.clone(), name.clone(), uid.clone()]
+fn owner_key(reference: &OwnerReference, namespace: &str) -> OwnerKey {
+    let group = reference.api_version.split_once('/').map_or("", |(group, _)| group);
+    [group, &reference.kind, namespace, &reference.name, &reference.uid].map(str::to_owned)
 }

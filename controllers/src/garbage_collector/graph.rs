@@ -7,7 +7,7 @@ use std::{
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use super::{Kind, Work};
+use super::{Kind, Work, absent::OwnerKey};
 use crate::framework::Key;
 
 pub(super) const FOREGROUND: &str = "foregroundDeletion";
@@ -44,6 +44,13 @@ impl Item {
         self.ending && self.foreground
     }
 
+    /// The object as an owner.
+    fn owner_key(&self) -> OwnerKey {
+        let Kind { resource, .. } = &*self.kind;
+        let Key { namespace, name } = &self.key;
+        [&resource.group, &resource.kind, namespace, name, &self.uid].map(String::clone)
+    }
+
     fn orphans(&self) -> bool {
         self.ending && self.orphan
     }
@@ -64,12 +71,30 @@ impl Item {
     }
 }
 
+/// What a change leads to.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// What must be looked at.
+    pub(super) work: Vec<Work>,
+    /// Owners that are gone.
+    pub(super) gone: Vec<OwnerKey>,
+}
+
+impl Outcome {
+    pub(super) fn add(&mut self, other: Self) {
+        self.work.extend(other.work);
+        self.gone.extend(other.gone);
+    }
+}
+
 /// All objects and their owners.
 #[derive(Default)]
 pub(super) struct Graph {
     items: HashMap<String, Item>,
     /// The uids of an owner's dependents; the owner itself may be unknown.
     dependents: HashMap<String, BTreeSet<String>>,
+    /// How many objects hold an owner's deletion up, by its uid.
+    blocking: HashMap<String, usize>,
     /// The uids of a resource's objects.
     by_resource: HashMap<String, HashSet<String>>,
 }
@@ -96,23 +121,22 @@ impl Graph {
     }
 
     /// An object came or changed.
-    pub(super) fn set(&mut self, kind: &Arc<Kind>, meta: &ObjectMeta) -> Vec<Work> {
+    pub(super) fn set(&mut self, kind: &Arc<Kind>, meta: &ObjectMeta) -> Outcome {
         let item = Item::new(kind, meta);
         let uid = item.uid.clone();
         if uid.is_empty() {
-            return Vec::new();
+            return Outcome::default();
         }
         let mut work = Vec::new();
         let before = self.items.remove(&uid);
         if let Some(before) = &before {
-            work.extend(self.released_owners(before, Some(&item)));
             self.unlink(before);
         }
-        for owner in &item.owners {
-            self.dependents.entry(owner.uid.clone()).or_default().insert(uid.clone());
+        self.link(&item);
+        if let Some(before) = &before {
+            work.extend(self.released_owners(before, Some(&item)));
         }
-        let resource = resource_name(kind);
-        self.by_resource.entry(resource).or_default().insert(uid.clone());
+        self.by_resource.entry(resource_name(kind)).or_default().insert(uid.clone());
         let questionable = item.owners.iter().any(|owner| {
             self.items
                 .get(&owner.uid)
@@ -130,50 +154,75 @@ impl Graph {
             work.push(Work::Delete(uid.clone()));
         }
         self.items.insert(uid, item);
-        work
+        Outcome { work, gone: Vec::new() }
     }
 
     /// An object is gone.
-    pub(super) fn remove(&mut self, uid: &str) -> Vec<Work> {
-        let Some(item) = self.items.remove(uid) else { return Vec::new() };
+    pub(super) fn remove(&mut self, uid: &str) -> Outcome {
+        let Some(item) = self.items.remove(uid) else { return Outcome::default() };
         let mut work: Vec<Work> = self.dependents(uid).map(|d| Work::Delete(d.uid.clone())).collect();
-        work.extend(self.released_owners(&item, None));
+        let gone = if work.is_empty() { Vec::new() } else { vec![item.owner_key()] };
         self.unlink(&item);
+        work.extend(self.released_owners(&item, None));
         if let Some(uids) = self.by_resource.get_mut(&resource_name(&item.kind)) {
             uids.remove(uid);
         }
-        work
+        Outcome { work, gone }
     }
 
     /// All objects of a kind, as listed anew.
-    pub(super) fn replace(&mut self, kind: &Arc<Kind>, listed: &[ObjectMeta]) -> Vec<Work> {
+    pub(super) fn replace(&mut self, kind: &Arc<Kind>, listed: &[ObjectMeta]) -> Outcome {
         let mut gone = self.by_resource.get(&resource_name(kind)).cloned().unwrap_or_default();
-        let mut work = Vec::new();
+        let mut outcome = Outcome::default();
         for meta in listed {
             gone.remove(meta.uid.as_deref().unwrap_or_default());
-            work.extend(self.set(kind, meta));
+            outcome.add(self.set(kind, meta));
         }
-        work.extend(gone.iter().flat_map(|uid| self.remove(uid)).collect::<Vec<_>>());
-        work
+        gone.iter().for_each(|uid| outcome.add(self.remove(uid)));
+        outcome
     }
 
-    /// The owners that wait and that `before` held up, but `after` does not.
+    /// A kind is no longer served, which does not say that its objects are gone.
+    pub(super) fn forget(&mut self, kind: &Arc<Kind>) -> Outcome {
+        Outcome { gone: Vec::new(), ..self.replace(kind, &[]) }
+    }
+
+    /// The owners that wait and that `before` held up, but `after` does not,
+    /// and nobody else does.
     fn released_owners(&self, before: &Item, after: Option<&Item>) -> Vec<Work> {
         before
             .owners
             .iter()
             .filter(|owner| before.blocks(&owner.uid) && !after.is_some_and(|after| after.blocks(&owner.uid)))
+            .filter(|owner| !self.blocking.contains_key(&owner.uid))
             .filter(|owner| self.items.get(&owner.uid).is_some_and(Item::waits))
             .map(|owner| Work::Delete(owner.uid.clone()))
             .collect()
     }
 
+    fn link(&mut self, item: &Item) {
+        for owner in &item.owners {
+            let new = self.dependents.entry(owner.uid.clone()).or_default().insert(item.uid.clone());
+            if new && item.blocks(&owner.uid) {
+                *self.blocking.entry(owner.uid.clone()).or_default() += 1;
+            }
+        }
+    }
+
     fn unlink(&mut self, item: &Item) {
         for owner in &item.owners {
-            if let Some(dependents) = self.dependents.get_mut(&owner.uid) {
-                dependents.remove(&item.uid);
-                if dependents.is_empty() {
-                    self.dependents.remove(&owner.uid);
+            let Some(dependents) = self.dependents.get_mut(&owner.uid) else { continue };
+            let had = dependents.remove(&item.uid);
+            if dependents.is_empty() {
+                self.dependents.remove(&owner.uid);
+            }
+            if had
+                && item.blocks(&owner.uid)
+                && let Some(count) = self.blocking.get_mut(&owner.uid)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.blocking.remove(&owner.uid);
                 }
             }
         }

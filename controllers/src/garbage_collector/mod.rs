@@ -5,6 +5,7 @@
 //! An owner that the graph does not know is asked for, so that nothing is
 //! deleted because a copy is incomplete.
 
+mod absent;
 mod collect;
 mod graph;
 mod monitor;
@@ -12,17 +13,13 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-    sync::Arc,
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use kube::{Client, core::ApiResource};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use self::graph::Graph;
+use self::{absent::Absent, graph::Graph};
 use crate::framework::{MetadataFeed, Queue, Recorder, Setup, Style};
 
 const WORKERS: usize = 20;
@@ -79,11 +76,18 @@ struct Collector {
     graph: Mutex<Graph>,
     /// By group and kind, as owner references name them.
     kinds: RwLock<HashMap<(String, String), Arc<Kind>>>,
-    /// Owners that were asked for and are not there; uids never come back.
-    absent: Mutex<HashSet<plan::OwnerKey>>,
+    /// Owners that were asked for, or seen to go.
+    absent: Mutex<Absent>,
 }
 
 impl Collector {
+    fn look(&self, outcome: graph::Outcome) {
+        let mut absent = self.absent.lock();
+        outcome.gone.into_iter().for_each(|key| absent.add(key));
+        drop(absent);
+        self.queue.extend(outcome.work);
+    }
+
     fn kind(&self, api_version: &str, kind: &str) -> Option<Arc<Kind>> {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
         self.kinds.read().get(&(group.to_owned(), kind.to_owned())).cloned()

@@ -1,11 +1,7 @@
 //! Watches the metadata of everything that can be deleted, as resources come
 //! and go.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
@@ -20,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Collector, Kind, Work};
+use super::{Collector, Kind, graph::Outcome};
 use crate::framework::{MetadataFeed, Served, all_synced, discover, feed_name, follow, until};
 
 /// Time between looks at what the API serves (upstream: 30 s).
@@ -86,8 +82,8 @@ pub(super) async fn run(
 struct Monitors {
     collector: Arc<Collector>,
     feeds: HashMap<String, Arc<dyn MetadataFeed>>,
-    /// How to stop each, by resource.
-    running: HashMap<String, CancellationToken>,
+    /// What is watched and how to stop it, by resource.
+    running: HashMap<String, (Arc<Kind>, CancellationToken)>,
     tasks: JoinSet<()>,
     stop: CancellationToken,
     /// The definitions of custom resources have changed.
@@ -104,17 +100,19 @@ impl Monitors {
             .map(|served| Arc::new(Kind { resource: served.resource, namespaced: served.namespaced }))
             .filter(|kind| !IGNORED.contains(&name(kind).as_str()))
             .collect();
-        let names: HashSet<String> = kinds.iter().map(|kind| name(kind)).collect();
-        self.running.retain(|name, stop| {
-            let kept = names.contains(name);
+        let by_kind =
+            |kind: &Arc<Kind>| ((kind.resource.group.clone(), kind.resource.kind.clone()), kind.clone());
+        *self.collector.kinds.write() = kinds.iter().map(by_kind).collect();
+        // One that is served in another version now is watched anew.
+        let by_name: HashMap<String, &Arc<Kind>> = kinds.iter().map(|kind| (name(kind), kind)).collect();
+        let feeds = &self.feeds;
+        self.running.retain(|name, (watched, stop)| {
+            let kept = by_name.get(name).is_some_and(|kind| *kind == watched || feeds.contains_key(name));
             if !kept {
                 stop.cancel();
             }
             kept
         });
-        let by_kind =
-            |kind: &Arc<Kind>| ((kind.resource.group.clone(), kind.resource.kind.clone()), kind.clone());
-        *self.collector.kinds.write() = kinds.iter().map(by_kind).collect();
         kinds.into_iter().filter_map(|kind| self.follow(kind)).collect()
     }
 
@@ -124,7 +122,7 @@ impl Monitors {
             return None;
         }
         let stop = self.stop.child_token();
-        self.running.insert(name.clone(), stop.clone());
+        self.running.insert(name.clone(), (kind.clone(), stop.clone()));
         let collector = self.collector.clone();
         if let Some(feed) = self.feeds.get(&name) {
             feed.on_metadata(Box::new(move |change| collector.take(&kind, change.before, change.after)));
@@ -155,8 +153,8 @@ async fn watch_kind(
             Event::Init => listed.clear(),
             Event::InitApply(object) => listed.push(lean(object.metadata)),
             Event::InitDone => {
-                let work = collector.graph.lock().replace(&kind, &std::mem::take(&mut listed));
-                collector.look(work);
+                let outcome = collector.graph.lock().replace(&kind, &std::mem::take(&mut listed));
+                collector.look(outcome);
                 synced.send_replace(true);
             }
             Event::Apply(object) => collector.take(&kind, None, Some(&object.metadata)),
@@ -167,9 +165,11 @@ async fn watch_kind(
         }
     })
     .await;
-    // What is no longer served is gone, as far as its dependents go.
-    let work = collector.graph.lock().replace(&kind, &[]);
-    collector.look(work);
+    // What is no longer served does not hold anything up.
+    if collector.kind(&kind.resource.api_version, &kind.resource.kind).is_none() {
+        let outcome = collector.graph.lock().forget(&kind);
+        collector.look(outcome);
+    }
 }
 
 /// What the graph reads of metadata.
@@ -180,20 +180,16 @@ fn lean(meta: ObjectMeta) -> ObjectMeta {
 impl Collector {
     fn take(&self, kind: &Arc<Kind>, before: Option<&ObjectMeta>, after: Option<&ObjectMeta>) {
         let mut graph = self.graph.lock();
-        let mut work = Vec::new();
+        let mut outcome = Outcome::default();
         let uid = |meta: Option<&ObjectMeta>| meta.and_then(|meta| meta.uid.clone());
         // The same name may be another object.
         if let Some(gone) = uid(before).filter(|gone| uid(after).as_ref() != Some(gone)) {
-            work.extend(graph.remove(&gone));
+            outcome.add(graph.remove(&gone));
         }
         if let Some(meta) = after {
-            work.extend(graph.set(kind, meta));
+            outcome.add(graph.set(kind, meta));
         }
         drop(graph);
-        self.look(work);
-    }
-
-    fn look(&self, work: Vec<Work>) {
-        work.into_iter().for_each(|work| self.queue.add(work));
+        self.look(outcome);
     }
 }

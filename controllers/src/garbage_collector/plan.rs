@@ -5,9 +5,6 @@ use kube::api::PropagationPolicy;
 
 use super::graph::{FOREGROUND, ORPHAN};
 
-/// An owner as a dependent names it: version, kind, namespace, name, uid.
-pub(super) type OwnerKey = [String; 5];
-
 /// What is known of an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {

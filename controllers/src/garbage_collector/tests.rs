@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Kind, Work,
-    graph::Graph,
+    graph::{Graph, Outcome},
     plan::{Owner, Plan, plan},
 };
 
@@ -35,7 +35,8 @@ fn meta(name: &str, owners: &[&str], change: Value) -> ObjectMeta {
     serde_json::from_value(value).unwrap()
 }
 
-fn told(mut work: Vec<Work>) -> Vec<String> {
+fn told(outcome: Outcome) -> Vec<String> {
+    let mut work = outcome.work;
     work.sort();
     work.dedup();
     work.into_iter()
@@ -81,6 +82,9 @@ fn changes_lead_to_looks() {
     check("set", "owner", &[], ending("foregroundDeletion"), &[]);
     check("set", "late", &["owner"], none(), &["late"]);
     check("set", "child", &["owner"], none(), &["child", "owner"]);
+    // Nobody holds it up any more: who goes now is no news to it.
+    check("set", "mute", &["owner"], none(), &["mute"]);
+    check("remove", "mute", &["owner"], none(), &[]);
     check("remove", "owner", &[], none(), &["child", "far", "late", "liar"]);
     check("remove", "owner", &[], none(), &[]);
     check("set", "giver", &[], ending("orphan"), &["orphan giver"]);
@@ -97,6 +101,24 @@ fn an_object_and_its_owners() {
     graph.set(&thing, &meta("owner", &[], ending("foregroundDeletion")));
     assert!(graph.with_owners("child").is_some_and(|(_, owned)| !owned));
     assert_eq!(graph.dependents("owner").count(), 1);
+}
+
+#[test]
+fn an_owner_is_told_when_the_last_lets_go() {
+    let thing = kind("Thing", true);
+    let mut graph = Graph::default();
+    graph.set(&thing, &meta("owner", &[], ending("foregroundDeletion")));
+    for name in ["a", "b", "c"] {
+        graph.set(&thing, &meta(name, &["owner!"], json!({})));
+    }
+    assert_eq!(told(graph.remove("a")), [""; 0]);
+    assert_eq!(told(graph.set(&thing, &meta("b", &["owner"], json!({})))), ["b"]);
+    assert_eq!(told(graph.remove("c")), ["owner"]);
+    // Who had dependents is remembered as gone; a kind that is not served says nothing.
+    assert_eq!(graph.remove("owner").gone.len(), 1);
+    graph.set(&thing, &meta("parent", &[], json!({})));
+    graph.set(&thing, &meta("child", &["parent"], json!({})));
+    assert!(graph.forget(&thing).gone.is_empty());
 }
 
 #[test]
