@@ -3,6 +3,7 @@
 //! They know the API only through a [`kube::Client`]. Start at [`run`]; the
 //! list of all loops is [`CONTROLLERS`]; what they stand on is [`framework`].
 
+mod cluster_role_aggregation;
 mod deployment;
 mod ephemeral_volume;
 pub mod framework;
@@ -56,6 +57,10 @@ pub const CONTROLLERS: &[Controller] = &[
     },
     Controller { name: "deployment-controller", start: |setup, _| deployment::start(setup) },
     Controller { name: "replicaset-controller", start: |setup, _| replica_set::start(setup) },
+    Controller {
+        name: "clusterrole-aggregation-controller",
+        start: |setup, _| cluster_role_aggregation::start(setup),
+    },
     Controller {
         name: "persistentvolume-binder-controller",
         start: |setup, _| persistent_volume::start(setup),

@@ -4,6 +4,7 @@
 mod cluster;
 mod garbage;
 mod leader;
+mod namespace;
 mod node;
 mod replica_set;
 mod volume;
