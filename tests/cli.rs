@@ -6,9 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{ConfigMap, ServiceAccount},
+};
 use kube::api::{ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Config};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -302,5 +306,37 @@ fn without_root() -> Outcome {
     command.env_clear().env("HOME", home.0.path()).stdin(Stdio::null());
     let up = Up::start(&mut command)?;
     up.end(Signal::TERM)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn controllers_run_alone() -> Outcome {
+    let home = Home::new()?;
+    let file = home.path("kubeconfig").display().to_string();
+    let up = home.up(&["--store", "memory", "--controllers", "", "--kubeconfig", &file])?;
+    let file = up.kubeconfig.display().to_string();
+    let alone = ["controllers", "--kubeconfig", &file];
+    let odd = [&alone[..], &["--leader-elect-renew-deadline", "1h"]].concat();
+    check(home.coracle(&odd), false, &["leaseDuration must be greater than renewDeadline"])?;
+    let odd = [&alone[..], &["--controllers", "no-such-controller"]].concat();
+    check(home.coracle(&odd), false, &["--controllers: \"no-such-controller\" is not in the list"])?;
+
+    let mut child = home.coracle(&alone).stderr(Stdio::null()).spawn()?;
+    let client = up.maps().await?.into_client();
+    let accounts: Api<ServiceAccount> = Api::default_namespaced(client.clone());
+    let made = await_condition(accounts, "default", |account: Option<&ServiceAccount>| account.is_some());
+    let made = tokio::time::timeout(Duration::from_secs(60), made).await;
+    let leases: Api<Lease> = Api::namespaced(client, "kube-system");
+    let holder = async || -> Result<Option<String>, kube::Error> {
+        let lease = leases.get("kube-controller-manager").await?;
+        Ok(lease.spec.and_then(|spec| spec.holder_identity).filter(|holder| !holder.is_empty()))
+    };
+    let held = holder().await?;
+    let pid = Pid::from_raw(i32::try_from(child.id())?).ok_or("no process")?;
+    kill_process(pid, Signal::TERM)?;
+    let status = child.wait()?;
+    made??;
+    assert!(held.is_some() && status.success(), "{held:?} {status}");
+    assert_eq!(holder().await?, None, "who stops gives it up");
     Ok(())
 }

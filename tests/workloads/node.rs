@@ -184,3 +184,27 @@ async fn a_taint_that_goes_in_time_spares() {
     });
     outcome.await.expect("a taint that goes in time spares");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_smaller_fleet_leaves_no_nodes_behind() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let of = |nodes| Options {
+        nodes,
+        store: coracle_store::Mode::Relaxed(directory.path().to_owned()),
+        ..Options::default()
+    };
+    let count = async |client: Client, expected: usize| -> Outcome {
+        let nodes: Api<Node> = Api::all(client.clone());
+        let foreign = |node: &Node| node.name_any() == "foreign";
+        until_all(&nodes, "", |nodes| nodes.iter().filter(|node| !foreign(node)).count() == expected).await?;
+        if nodes.get_opt("foreign").await?.is_none() {
+            let foreign = serde_json::from_value(json!({"metadata": {"name": "foreign"}}))?;
+            nodes.create(&PostParams::default(), &foreign).await?;
+        }
+        Ok(())
+    };
+    for nodes in [3, 1, 0] {
+        let outcome = with_options(of(nodes), async |client| count(client, nodes).await);
+        outcome.await.expect("the fleet is as large as it says");
+    }
+}
