@@ -33,6 +33,8 @@ pub struct Options {
     pub store: Mode,
     /// Where its API server listens; `None`: nowhere, only in this process.
     pub listen: Option<(SocketAddr, Pki)>,
+    /// The address that clients in the cluster reach it by; `None`: the one it listens at.
+    pub advertise: Option<IpAddr>,
     /// The controllers that run, in upstream's syntax.
     pub controllers: String,
     /// How they run. Which, and the CA certificate, is filled in.
@@ -52,6 +54,7 @@ impl Default for Options {
         Self {
             store: Mode::Memory,
             listen: None,
+            advertise: None,
             controllers: "*".to_owned(),
             control: coracle_controllers::Config::default(),
             scheduler: true,
@@ -146,6 +149,9 @@ impl Cluster {
         let address = listener.as_ref().and_then(|listener| listener.address().ok());
         if let Some(address) = address {
             config.advertise = address;
+            if let Some(ip) = options.advertise {
+                config.advertise.set_ip(ip);
+            }
         }
         config.issuer = Some(Arc::new(issuer(options.listen.as_ref().map(|(_, pki)| pki))?));
         config.client_authority = options.listen.as_ref().map(|(_, pki)| pki.authority.certificate.clone());

@@ -34,6 +34,15 @@ pub struct Pair {
     pub key: String,
 }
 
+/// What the API server is reached by, besides the names that every cluster has.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// Addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Names of hosts.
+    pub hosts: Vec<String>,
+}
+
 /// The certificates of a cluster.
 #[derive(Debug, Clone)]
 pub struct Pki {
@@ -65,11 +74,11 @@ pub enum PkiError {
 
 impl Pki {
     /// The certificates in `directory`; those that are missing, or do not fit
-    /// `addresses`, are made.
+    /// `names`, are made.
     ///
     /// # Errors
     /// When files cannot be read or written.
-    pub fn load_or_create(directory: &Path, addresses: &[IpAddr]) -> Result<Self, PkiError> {
+    pub fn load_or_create(directory: &Path, names: &Names) -> Result<Self, PkiError> {
         fs::create_dir_all(directory)
             .map_err(|error| PkiError::File { path: directory.to_owned(), error })?;
         let files = Files(directory);
@@ -78,9 +87,9 @@ impl Pki {
             None => files.write("ca", authority()?)?,
         };
         let issuer = Issuer::from_ca_cert_pem(&authority.certificate, KeyPair::from_pem(&authority.key)?)?;
-        let server = match files.read("apiserver")?.filter(|pair| serves(pair, addresses)) {
+        let server = match files.read("apiserver")?.filter(|pair| serves(pair, names)) {
             Some(pair) => pair,
-            None => files.write("apiserver", server(&issuer, addresses)?)?,
+            None => files.write("apiserver", server(&issuer, names)?)?,
         };
         let admin = match files.read("admin")? {
             Some(pair) => pair,
@@ -100,7 +109,8 @@ impl Pki {
     pub fn ephemeral(addresses: &[IpAddr]) -> Result<Self, PkiError> {
         let authority = authority()?;
         let issuer = Issuer::from_ca_cert_pem(&authority.certificate, KeyPair::from_pem(&authority.key)?)?;
-        let server = server(&issuer, addresses)?;
+        let names = Names { addresses: addresses.to_vec(), hosts: Vec::new() };
+        let server = server(&issuer, &names)?;
         let admin = client(&issuer, "kubernetes-admin", "system:masters")?;
         Ok(Self { authority, server, admin, token_key: KeyPair::generate()?.serialize_pem() })
     }
@@ -160,14 +170,14 @@ fn authority() -> Result<Pair, PkiError> {
     Ok(Pair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
 }
 
-fn server(issuer: &Issuer<'_, KeyPair>, addresses: &[IpAddr]) -> Result<Pair, PkiError> {
+fn server(issuer: &Issuer<'_, KeyPair>, names: &Names) -> Result<Pair, PkiError> {
     let mut params = params("kube-apiserver", None);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    for name in NAMES {
-        params.subject_alt_names.push(SanType::DnsName((*name).try_into()?));
+    for name in NAMES.iter().copied().chain(names.hosts.iter().map(String::as_str)) {
+        params.subject_alt_names.push(SanType::DnsName(name.try_into()?));
     }
-    params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
+    params.subject_alt_names.extend(names.addresses.iter().copied().map(SanType::IpAddress));
     signed(params, issuer)
 }
 
@@ -183,8 +193,8 @@ fn signed(params: CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Result<Pai
     Ok(Pair { certificate: params.signed_by(&key, issuer)?.pem(), key: key.serialize_pem() })
 }
 
-// Whether the certificate names all addresses and is good for a while yet.
-fn serves(pair: &Pair, addresses: &[IpAddr]) -> bool {
+// Whether the certificate has all names and is good for a while yet.
+fn serves(pair: &Pair, wanted: &Names) -> bool {
     use x509_parser::{extensions::GeneralName, pem::parse_x509_pem};
     let Ok((_, pem)) = parse_x509_pem(pair.certificate.as_bytes()) else { return false };
     let Ok(certificate) = pem.parse_x509() else { return false };
@@ -193,17 +203,12 @@ fn serves(pair: &Pair, addresses: &[IpAddr]) -> bool {
         return false;
     }
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return false };
-    addresses.iter().all(|address| {
-        let octets = match address {
-            IpAddr::V4(v4) => v4.octets().to_vec(),
-            IpAddr::V6(v6) => v6.octets().to_vec(),
-        };
-        names
-            .value
-            .general_names
-            .iter()
-            .any(|name| matches!(name, GeneralName::IPAddress(it) if *it == octets))
-    })
+    let has = |wanted: GeneralName<'_>| names.value.general_names.contains(&wanted);
+    wanted.hosts.iter().all(|host| has(GeneralName::DNSName(host)))
+        && wanted.addresses.iter().all(|address| match address {
+            IpAddr::V4(v4) => has(GeneralName::IPAddress(&v4.octets())),
+            IpAddr::V6(v6) => has(GeneralName::IPAddress(&v6.octets())),
+        })
 }
 
 #[cfg(test)]
@@ -213,13 +218,21 @@ mod tests {
     #[test]
     fn certificates_are_kept_and_the_servers_follows_its_addresses() {
         let directory = tempfile::tempdir().unwrap();
-        let first = Pki::load_or_create(directory.path(), &["127.0.0.1".parse().unwrap()]).unwrap();
-        let same = Pki::load_or_create(directory.path(), &["127.0.0.1".parse().unwrap()]).unwrap();
+        let load = |address: &str, hosts: &[&str]| {
+            let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+            let names = Names { addresses: vec![address.parse().unwrap()], hosts };
+            Pki::load_or_create(directory.path(), &names).unwrap()
+        };
+        let first = load("127.0.0.1", &[]);
+        let same = load("127.0.0.1", &["localhost"]);
         assert_eq!(first.server.certificate, same.server.certificate);
         assert_eq!(first.admin.key, same.admin.key);
         assert_eq!(first.token_key, same.token_key);
-        let moved = Pki::load_or_create(directory.path(), &["192.0.2.7".parse().unwrap()]).unwrap();
+        let moved = load("192.0.2.7", &[]);
         assert_ne!(first.server.certificate, moved.server.certificate);
         assert_eq!(first.authority.certificate, moved.authority.certificate);
+        let named = load("192.0.2.7", &["coracle.example.com"]);
+        assert_ne!(named.server.certificate, moved.server.certificate);
+        assert_eq!(named.server.certificate, load("192.0.2.7", &[]).server.certificate);
     }
 }

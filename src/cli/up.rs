@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -15,7 +15,7 @@ use crate::{
     Cluster, Options, cluster,
     data_dir::{DataDir, Held, Running},
     kubeconfig,
-    pki::Pki,
+    pki::{Names, Pki},
 };
 
 #[derive(Args)]
@@ -25,6 +25,12 @@ pub(super) struct Up {
     /// Where the API server listens; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:6443", value_name = "ADDRESS")]
     listen: SocketAddr,
+    /// The address that clients in the cluster reach the API server by; needed where it listens at all of them
+    #[arg(long, value_name = "IP")]
+    advertise_address: Option<IpAddr>,
+    /// More names or addresses that the server's certificate is good for
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    tls_san: Vec<String>,
     /// Write the kubeconfig there, and merge it nowhere
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -70,8 +76,7 @@ impl Up {
         let path = self.place.path()?;
         let data = DataDir::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let held = data.hold().map_err(|error| error.to_string())?;
-        let addresses = cluster::addresses(self.listen.ip(), &self.service_cluster_ip_range);
-        let pki = Pki::load_or_create(&data.pki(), &addresses).map_err(|error| error.to_string())?;
+        let pki = Pki::load_or_create(&data.pki(), &self.names()).map_err(|error| error.to_string())?;
         let cluster = Cluster::start(self.options(&data, &pki)?).await.map_err(|error| error.to_string())?;
         let announced = self.announce(&data, &held, &pki, &cluster);
         if announced.is_ok() {
@@ -86,6 +91,19 @@ impl Up {
         announced
     }
 
+    fn names(&self) -> Names {
+        let mut addresses = cluster::addresses(self.listen.ip(), &self.service_cluster_ip_range);
+        addresses.extend(self.advertise_address);
+        let mut hosts = Vec::new();
+        for name in &self.tls_san {
+            match name.parse() {
+                Ok(address) => addresses.push(address),
+                Err(_) => hosts.push(name.clone()),
+            }
+        }
+        Names { addresses, hosts }
+    }
+
     fn options(&self, data: &DataDir, pki: &Pki) -> Result<Options, String> {
         let mut options = Options {
             store: match self.store {
@@ -94,6 +112,7 @@ impl Up {
                 Durability::Memory => Mode::Memory,
             },
             listen: Some((self.listen, pki.clone())),
+            advertise: self.advertise_address,
             controllers: self.controllers.controllers.clone(),
             control: self.controllers.config()?,
             scheduler: self.scheduler,

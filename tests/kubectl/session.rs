@@ -91,11 +91,17 @@ impl Session {
                     Err(_) if step.eventually && began.elapsed() < PATIENCE => {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
-                    Err(failure) => return Err(format!("kubectl {}\n{failure}", self.named(&step.run))),
+                    Err(failure) => {
+                        return Err(format!("{} {}\n{failure}", self.name(), self.named(&step.run)));
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    fn name(&self) -> String {
+        self.binary.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     fn named(&self, text: &str) -> String {
