@@ -58,6 +58,10 @@ pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "deployment-controller", start: |setup, _| deployment::start(setup) },
     Controller { name: "replicaset-controller", start: |setup, _| replica_set::start(setup) },
     Controller {
+        name: "replicationcontroller-controller",
+        start: |setup, _| replica_set::start_replication_controllers(setup),
+    },
+    Controller {
         name: "clusterrole-aggregation-controller",
         start: |setup, _| cluster_role_aggregation::start(setup),
     },

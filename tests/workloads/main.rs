@@ -7,4 +7,5 @@ mod leader;
 mod namespace;
 mod node;
 mod replica_set;
+mod replication_controller;
 mod volume;

@@ -4,47 +4,46 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
     api::{DeleteParams, PostParams},
 };
 
 use super::{
-    ReplicaSets,
+    ReplicaSets, Replicating,
     plan::{Observed, Plan},
     status,
 };
 use crate::{
-    framework::{Error, Key, Next, Severity, controller_reference, patch_claims},
+    framework::{Error, Key, Next, Severity, patch_claims},
     pod,
 };
 
 /// When to look again at a set that still waits to see its own writes.
 const UNSETTLED: Duration = Duration::from_secs(301);
 
-impl ReplicaSets {
+impl<K: Replicating> ReplicaSets<K> {
     pub(super) async fn execute(
         &self,
         key: &Key,
+        stored: &K,
         observed: &Observed,
         plan: Plan,
         now: Timestamp,
     ) -> Result<Next, Error> {
         let set = &*observed.set;
-        patch_claims(&self.client, set, &controller_reference(set), &plan.claims).await?;
+        patch_claims(&self.client, stored, &observed.reference, &plan.claims).await?;
         let managed = match (plan.create, plan.delete.as_slice()) {
             (0, []) => Ok(()),
-            (0, surplus) => self.delete(key, set, surplus).await,
-            (missing, _) => self.create(key, set, missing).await,
+            (0, surplus) => self.delete(key, stored, surplus).await,
+            (missing, _) => self.create(key, stored, observed, missing).await,
         };
         let failure = managed.as_ref().err().map(ToString::to_string);
         let status = status::status(set, &plan, failure.as_deref(), now);
         let (ready, available) = (status.ready_replicas, status.available_replicas);
-        if set.status.as_ref() != Some(&status) {
-            let mut updated = set.clone();
-            updated.status = Some(status);
-            let api = Api::<ReplicaSet>::namespaced(self.client.clone(), &key.namespace);
+        if let Some(updated) = stored.with_status(status) {
+            let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
             api.replace_status(&key.name, &PostParams::default(), &updated).await?;
         }
         managed?;
@@ -59,9 +58,9 @@ impl ReplicaSets {
 
     /// Creates pods in batches that double, so that what cannot be created
     /// is tried a few times and not hundreds.
-    async fn create(&self, key: &Key, set: &ReplicaSet, missing: usize) -> Result<(), Error> {
-        let Some(template) = &set.spec.template else { return Ok(()) };
-        let pod = pod::from_template(template, controller_reference(set));
+    async fn create(&self, key: &Key, set: &K, observed: &Observed, missing: usize) -> Result<(), Error> {
+        let Some(template) = &observed.set.spec.template else { return Ok(()) };
+        let pod = pod::from_template(template, observed.reference.clone());
         let (mut left, mut batch) = (missing, 1);
         while left > 0 {
             batch = batch.min(left);
@@ -73,7 +72,7 @@ impl ReplicaSets {
         Ok(())
     }
 
-    async fn create_one(&self, key: &Key, set: &ReplicaSet, pod: &Pod) -> Result<(), Error> {
+    async fn create_one(&self, key: &Key, set: &K, pod: &Pod) -> Result<(), Error> {
         let api = Api::<Pod>::namespaced(self.client.clone(), &key.namespace);
         match api.create(&PostParams::default(), pod).await.map_err(Error::from) {
             Ok(created) => {
@@ -91,12 +90,12 @@ impl ReplicaSets {
         }
     }
 
-    async fn delete(&self, key: &Key, set: &ReplicaSet, surplus: &[Arc<Pod>]) -> Result<(), Error> {
+    async fn delete(&self, key: &Key, set: &K, surplus: &[Arc<Pod>]) -> Result<(), Error> {
         let results = join_all(surplus.iter().map(|pod| self.delete_one(key, set, pod))).await;
         results.into_iter().collect()
     }
 
-    async fn delete_one(&self, key: &Key, set: &ReplicaSet, pod: &Pod) -> Result<(), Error> {
+    async fn delete_one(&self, key: &Key, set: &K, pod: &Pod) -> Result<(), Error> {
         let api = Api::<Pod>::namespaced(self.client.clone(), &key.namespace);
         let name = pod.metadata.name.clone().unwrap_or_default();
         match api.delete(&name, &DeleteParams::default()).await.map_err(Error::from) {

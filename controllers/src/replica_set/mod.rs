@@ -1,35 +1,79 @@
-//! Keeps as many pods as a ReplicaSet asks for.
+//! Keeps as many pods as a ReplicaSet, or a ReplicationController, asks for.
 //!
-//! Start at [`plan::plan`].
+//! Start at [`plan::plan`]. A ReplicationController is seen as the ReplicaSet
+//! that says the same: what differs is in [`Replicating`].
 
 mod execute;
 mod plan;
 mod ranking;
+mod replication_controller;
 mod status;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
-use kube::Client;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::{ReplicaSet, ReplicaSetStatus},
+        core::v1::{Pod, ReplicationController},
+    },
+};
+use kube::{Client, Resource};
+use serde::Serialize;
 
 use crate::framework::{
-    Change, Clock, Error, Expectations, Key, Next, Queue, Reconcile, Recorder, Setup, Store, Style,
-    controller_of, matches,
+    Change, Clock, Error, Expectations, Key, Next, Queue, Reconcile, Recorder, Reflected, Setup, Store,
+    Style, controller_of, controller_reference, matches,
 };
 
 const WORKERS: usize = 5;
 
-/// Puts the controller in.
+/// A kind that keeps a number of equal pods.
+pub(crate) trait Replicating:
+    Reflected + Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize
+{
+    /// Upstream's name of its controller.
+    const CONTROLLER: &'static str;
+
+    /// The ReplicaSet that says the same.
+    fn as_set(this: &Arc<Self>) -> Arc<ReplicaSet>;
+
+    /// The same object with this status, if that is another than it has.
+    fn with_status(&self, status: ReplicaSetStatus) -> Option<Self>;
+}
+
+impl Replicating for ReplicaSet {
+    const CONTROLLER: &'static str = "replicaset-controller";
+
+    fn as_set(this: &Arc<Self>) -> Arc<ReplicaSet> {
+        this.clone()
+    }
+
+    fn with_status(&self, status: ReplicaSetStatus) -> Option<Self> {
+        (self.status.as_ref() != Some(&status)).then(|| Self { status: Some(status), ..self.clone() })
+    }
+}
+
+/// Puts the controller of ReplicaSets in.
 pub(crate) fn start(setup: &mut Setup) {
-    let sets = setup.reflect::<ReplicaSet>();
+    start_of::<ReplicaSet>(setup);
+}
+
+/// Puts the controller of ReplicationControllers in.
+pub(crate) fn start_replication_controllers(setup: &mut Setup) {
+    start_of::<ReplicationController>(setup);
+}
+
+fn start_of<K: Replicating>(setup: &mut Setup) {
+    let sets = setup.reflect::<K>();
     let pods = setup.reflect::<Pod>();
     let queue = Queue::new();
     let on_set = queue.clone();
     sets.on_change(move |change| {
         if let Some(set) = change.sides().last() {
-            on_set.add(Key::of(&set.metadata));
+            on_set.add(Key::of(set.meta()));
         }
     });
     let (on_pod, known) = (queue.clone(), sets.store());
@@ -41,20 +85,21 @@ pub(crate) fn start(setup: &mut Setup) {
     let controller = ReplicaSets {
         client: setup.client.clone(),
         clock: setup.clock.clone(),
-        events: setup.recorder("replicaset-controller", Style::Counted),
+        events: setup.recorder(K::CONTROLLER, Style::Counted),
         sets: sets.store(),
         pods: pods.store(),
         expectations: Expectations::default(),
     };
-    setup.reconcile("replicaset-controller", queue, WORKERS, controller);
+    setup.reconcile(K::CONTROLLER, queue, WORKERS, controller);
 }
 
 /// The sets that a change of a pod may concern: its owners before and after,
 /// or, when it has none, those that could adopt it.
-fn concerned(change: &Change<'_, Pod>, sets: &Store<ReplicaSet>) -> Vec<Key> {
+fn concerned<K: Replicating>(change: &Change<'_, Pod>, sets: &Store<K>) -> Vec<Key> {
+    let own = K::kind(&());
     let mut keys: Vec<Key> = change
         .controllers()
-        .filter(|(kind, ..)| *kind == "ReplicaSet")
+        .filter(|(kind, ..)| *kind == own)
         .map(|(_, name, namespace)| Key::namespaced(namespace, name))
         .collect();
     if let Some(pod) = change.after
@@ -62,57 +107,55 @@ fn concerned(change: &Change<'_, Pod>, sets: &Store<ReplicaSet>) -> Vec<Key> {
         && change.relabelled()
     {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let selects = |set: &Arc<K>| matches(&K::as_set(set).spec.selector, pod.metadata.labels.as_ref());
         let candidates = sets.in_namespace(namespace);
-        keys.extend(
-            candidates
-                .iter()
-                .filter(|set| matches(&set.spec.selector, pod.metadata.labels.as_ref()))
-                .map(|set| Key::of(&set.metadata)),
-        );
+        keys.extend(candidates.iter().filter(|set| selects(set)).map(|set| Key::of(set.meta())));
     }
     keys.dedup();
     keys
 }
 
-struct ReplicaSets {
+struct ReplicaSets<K: Replicating> {
     client: Client,
     clock: Clock,
     events: Recorder,
-    sets: Arc<Store<ReplicaSet>>,
+    sets: Arc<Store<K>>,
     pods: Arc<Store<Pod>>,
     expectations: Expectations,
 }
 
-impl Reconcile<Key> for ReplicaSets {
+impl<K: Replicating> Reconcile<Key> for ReplicaSets<K> {
     async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
         let now = self.clock.now();
-        let Some(observed) = self.observe(key, now) else {
+        // Before the pods: what this says must not be newer than what they show.
+        let settled = self.expectations.satisfied(key, &self.pods, now);
+        let Some(stored) = self.sets.get(key) else {
             self.expectations.forget(key);
             return Ok(Next::Change);
         };
+        let observed = self.observe(key, &stored, settled);
         let plan = plan::plan(&observed, now);
-        self.execute(key, &observed, plan, now).await
+        self.execute(key, &stored, &observed, plan, now).await
     }
 }
 
-impl ReplicaSets {
-    fn observe(&self, key: &Key, now: jiff::Timestamp) -> Option<plan::Observed> {
-        // Before the pods: what this says must not be newer than what they show.
-        let settled = self.expectations.satisfied(key, &self.pods, now);
-        let set = self.sets.get(key)?;
-        let mut pods = self.pods.controlled_by(set.metadata.uid.as_deref().unwrap_or_default());
+impl<K: Replicating> ReplicaSets<K> {
+    fn observe(&self, key: &Key, stored: &Arc<K>, settled: bool) -> plan::Observed {
+        let meta = stored.meta();
+        let mut pods = self.pods.controlled_by(meta.uid.as_deref().unwrap_or_default());
         pods.extend(self.pods.orphans_in(&key.namespace));
-        let related = match controller_of(&set.metadata) {
+        let related = match controller_of(meta) {
             Some(owner) => self
                 .sets
                 .controlled_by(&owner.uid)
                 .iter()
                 .flat_map(|sibling| {
-                    self.pods.controlled_by(sibling.metadata.uid.as_deref().unwrap_or_default())
+                    self.pods.controlled_by(sibling.meta().uid.as_deref().unwrap_or_default())
                 })
                 .collect(),
             None => Vec::new(),
         };
-        Some(plan::Observed { set, pods, related, settled })
+        let reference = controller_reference(&**stored);
+        plan::Observed { set: K::as_set(stored), reference, pods, related, settled }
     }
 }

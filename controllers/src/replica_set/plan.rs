@@ -3,11 +3,14 @@
 use std::{cmp::Ordering, sync::Arc};
 
 use jiff::Timestamp;
-use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
+use k8s_openapi::{
+    api::{apps::v1::ReplicaSet, core::v1::Pod},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
 
 use super::ranking;
 use crate::{
-    framework::{Claim, Controller, claim, controller_reference, controls, matches},
+    framework::{Claim, Controller, claim, controls, matches},
     pod,
 };
 
@@ -17,6 +20,8 @@ const BURST: usize = 500;
 /// A ReplicaSet and the pods around it.
 pub(super) struct Observed {
     pub(super) set: Arc<ReplicaSet>,
+    /// What its pods say of it.
+    pub(super) reference: OwnerReference,
     /// Its pods and the namespace's pods that nobody controls.
     pub(super) pods: Vec<Arc<Pod>>,
     /// The pods of all sets with the same owner.
@@ -39,8 +44,7 @@ pub(super) struct Plan {
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let set = &observed.set;
     let ending = set.metadata.deletion_timestamp.is_some();
-    let reference = controller_reference(&**set);
-    let controller = Controller { reference: &reference, selector: &set.spec.selector, ending };
+    let controller = Controller { reference: &observed.reference, selector: &set.spec.selector, ending };
     let active = observed.pods.iter().filter(|p| pod::is_active(p)).cloned();
     let claims = claim(&controller, active, |_| true);
     let mut active = claims.owned;

@@ -8,6 +8,7 @@ use super::{
     plan::{Observed, plan},
     ranking, status,
 };
+use crate::framework::controller_reference;
 
 const NOW: &str = "2024-01-01T00:01:00Z";
 
@@ -57,10 +58,15 @@ fn names(pods: &[Arc<Pod>]) -> Vec<&str> {
     pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect()
 }
 
+fn observed(set: Arc<ReplicaSet>, pods: Vec<Arc<Pod>>, settled: bool) -> Observed {
+    let reference = controller_reference(&*set);
+    Observed { set, reference, pods, related: vec![], settled }
+}
+
 #[test]
 fn too_few_too_many_and_just_right() {
     let check = |replicas, pods: Vec<Arc<Pod>>, settled, change: Value, create: usize, delete: &[&str]| {
-        let observed = Observed { set: set(replicas, change.clone()), pods, related: vec![], settled };
+        let observed = observed(set(replicas, change.clone()), pods, settled);
         let plan = plan(&observed, now());
         assert_eq!((plan.create, names(&plan.delete)), (create, delete.to_vec()), "{replicas} {change}");
     };
@@ -110,7 +116,7 @@ fn the_least_useful_pods_go_first() {
 #[test]
 fn the_status_counts_and_reports_failure_once() {
     let check = |change: Value, pods: Vec<Arc<Pod>>, failure: Option<&str>, expected: Value| {
-        let observed = Observed { set: set(3, change), pods, related: vec![], settled: true };
+        let observed = observed(set(3, change), pods, true);
         let plan = plan(&observed, now());
         let status = status::status(&observed.set, &plan, failure, now());
         assert_eq!(serde_json::to_value(status).unwrap(), expected);
