@@ -18,6 +18,7 @@ mod replica_set;
 mod root_ca;
 mod selection;
 mod service_account;
+mod service_account_token;
 pub mod storage;
 mod taint_eviction;
 pub mod toleration;
@@ -45,6 +46,10 @@ pub struct Controller {
 pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "namespace-controller", start: |setup, _| namespace::start(setup) },
     Controller { name: "serviceaccount-controller", start: |setup, _| service_account::start(setup) },
+    Controller {
+        name: "serviceaccount-token-controller",
+        start: |setup, config| service_account_token::start(setup, config.root_ca.as_deref()),
+    },
     Controller { name: "root-ca-certificate-publisher-controller", start: start_root_ca },
     Controller {
         name: "node-lifecycle-controller",

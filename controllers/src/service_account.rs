@@ -19,7 +19,7 @@ const NAME: &str = "default";
 /// Puts the controller in.
 pub(crate) fn start(setup: &mut Setup) {
     let namespaces = setup.reflect::<Namespace>();
-    let accounts = setup.reflect_where::<ServiceAccount>(&format!("metadata.name={NAME}"));
+    let accounts = setup.reflect::<ServiceAccount>();
     let queue = Queue::new();
     let on_namespace = queue.clone();
     namespaces.on_change(move |change| {
@@ -29,7 +29,8 @@ pub(crate) fn start(setup: &mut Setup) {
     });
     let on_account = queue.clone();
     accounts.on_change(move |change| {
-        if let (Some(gone), None) = (change.before, change.after) {
+        let default = change.before.filter(|account| account.metadata.name.as_deref() == Some(NAME));
+        if let (Some(gone), None) = (default, change.after) {
             on_account.add(Key::cluster(gone.metadata.namespace.clone().unwrap_or_default()));
         }
     });

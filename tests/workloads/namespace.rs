@@ -1,7 +1,7 @@
 //! Namespaces end, pods first.
 
 use k8s_openapi::api::{
-    core::v1::{ConfigMap, Namespace, Pod},
+    core::v1::{ConfigMap, Namespace, Pod, Secret, ServiceAccount},
     rbac::v1::ClusterRole,
 };
 use kube::{
@@ -104,4 +104,27 @@ async fn cluster_roles_come_together() {
         Ok(())
     });
     outcome.await.expect("cluster roles come together");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_has_the_token_of_its_account() {
+    let outcome = with(async |client| {
+        let secrets: Api<Secret> = Api::default_namespaced(client.clone());
+        let accounts: Api<ServiceAccount> = Api::default_namespaced(client.clone());
+        let robot = serde_json::from_value(json!({"metadata": {"name": "robot"}}))?;
+        accounts.create(&PostParams::default(), &robot).await?;
+        let secret = json!({
+            "metadata": {"name": "robot", "annotations": {"kubernetes.io/service-account.name": "robot"}},
+            "type": "kubernetes.io/service-account-token",
+        });
+        secrets.create(&PostParams::default(), &serde_json::from_value(secret)?).await?;
+        let has = |secret: &Secret, key: &str| {
+            secret.data.as_ref().and_then(|data| data.get(key)).is_some_and(|bytes| !bytes.0.is_empty())
+        };
+        until(&secrets, "robot", |secret| has(secret, "token") && has(secret, "namespace")).await?;
+        accounts.delete("robot", &DeleteParams::default()).await?;
+        until_all(&secrets, "", |secrets| secrets.is_empty()).await?;
+        Ok(())
+    });
+    outcome.await.expect("a secret has the token of its account");
 }
