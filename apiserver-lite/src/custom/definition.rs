@@ -1,6 +1,9 @@
 //! A CRD, read: its versions with their schemas, and the rows that it is.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
 use coracle_api::{
     GroupVersionKind, Object, Resource,
@@ -12,6 +15,7 @@ use coracle_store::{Record, Revision};
 use serde_json::Value;
 
 use super::{
+    cel::Rules,
     columns,
     json_path::JsonPath,
     schema::Schema,
@@ -49,6 +53,8 @@ pub struct Form {
     pub schema: Schema,
     /// The same as a shape.
     pub shape: Ref<Struct>,
+    /// Its rules in CEL, compiled at the first write.
+    pub rules: OnceLock<Option<Rules>>,
 }
 
 /// An established CRD.
@@ -97,7 +103,12 @@ impl Definition {
             let mut schema = Schema::parse(&version["schema"]["openAPIV3Schema"]);
             schema.preserve |= truth(field(&crd, &["spec", "preserveUnknownFields"]));
             let shape = Arc::new(shape::resource(definition_name(&group, name, &kind), &schema));
-            Form { api_version: api_version(&group, name), schema, shape: Ref::Shared(shape) }
+            Form {
+                api_version: api_version(&group, name),
+                schema,
+                shape: Ref::Shared(shape),
+                rules: OnceLock::new(),
+            }
         };
         let definition = Arc::new(Self {
             forms: versions.iter().map(form).collect(),

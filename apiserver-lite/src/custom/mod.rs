@@ -7,6 +7,7 @@
 //! names and establishes, [`keeper`] writes that down, and takes the instances
 //! away with their definition.
 
+pub mod cel;
 pub mod columns;
 pub mod conditions;
 pub mod default;

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::{
+    cel::Rules,
     default,
     definition::{Definition, Form},
     json_path::JsonPath,
@@ -96,6 +97,15 @@ impl Custom {
         let twice = |object: &Object| validate::lists(&form.schema, &object.0, &root);
         if old.is_none_or(|old| twice(old).is_empty()) {
             errors.extend(twice(new));
+        }
+        let rules = form.rules.get_or_init(|| Rules::of(&self.said()?["schema"]["openAPIV3Schema"]));
+        if let Some(rules) = rules {
+            if errors.iter().any(blocks) {
+                let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+                errors.push(FieldError::invalid(&root, Value::Null, detail));
+            } else {
+                errors.extend(rules.check(&form.schema, &value, before.as_ref()));
+            }
         }
         errors
     }
@@ -293,6 +303,12 @@ impl Custom {
         );
         ApiError::Internal(text)
     }
+}
+
+// Whether rules cannot be asked of an object that has this error.
+fn blocks(error: &FieldError) -> bool {
+    use coracle_api::FieldErrorKind::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
+    matches!(error.kind, NotSupported | Required | TooLong | TooMany | TypeInvalid)
 }
 
 // Go writes whole floats without a point, and so reads them back as integers.

@@ -17,7 +17,7 @@ pub use formats::matches as matches_format;
 pub use lists::lists;
 
 use super::schema::{Kind, Rules, Schema};
-use ratchet::Pair;
+pub use ratchet::Pair;
 
 /// What is wrong with `value` by `schema`. `old` is what stood there before;
 /// paths in errors begin with `at`.

@@ -5,7 +5,10 @@ use serde_json::Value;
 
 use super::{defaults, structural};
 use crate::{
-    custom::{Schema, schema::Kind, schema::checked_format},
+    custom::{
+        Schema, cel,
+        schema::{Kind, checked_format},
+    },
     resources::tree::{count, entries, list, set, text, texts, truth},
 };
 
@@ -325,8 +328,7 @@ fn of_elements(schema: &Value, kind: &str, keys: &[&str], path: &FieldPath, erro
     }
 }
 
-// Rules in CEL are not evaluated yet: what they forbid would be let through,
-// so a schema that has them is refused.
+// What shows of rules in CEL before they run.
 fn rules(schema: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
     const REASONS: &[&str] =
         &["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
@@ -352,8 +354,10 @@ fn rules(schema: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::not_supported(&at.child("reason"), reason, REASONS));
         }
     }
-    if !rules.is_empty() && errors.len() == before {
-        errors.push(FieldError::forbidden(&at, "rules in CEL are not supported by this server yet"));
+    if errors.len() == before {
+        for (index, rule) in rules.iter().enumerate() {
+            errors.extend(cel::faults(schema, rule, &at.index(index)));
+        }
     }
 }
 
