@@ -59,12 +59,10 @@ pub(crate) fn start(setup: &mut Setup, config: &Collection) {
         if pod.metadata.deletion_timestamp.is_some() {
             on_pod.add(Work::Ending(Key::of(&pod.metadata)));
         }
-        if let Some(node) =
-            pod::node(pod).filter(|_| change.before.is_none_or(|before| pod::node(before).is_none()))
-        {
-            if watching.nodes.get(&Key::cluster(node)).is_none() {
-                on_pod.add_after(Work::Node(node.to_owned()), watching.config.quarantine);
-            }
+        let came = change.before.is_none_or(|before| pod::node(before).is_none());
+        let missing = |name: &&str| came && watching.nodes.get(&Key::cluster(*name)).is_none();
+        if let Some(node) = pod::node(pod).filter(missing) {
+            on_pod.add_after(Work::Node(node.to_owned()), watching.config.quarantine);
         }
         if pod::is_terminal(pod) && watching.config.terminated_threshold > 0 {
             on_pod.add_after(Work::Ended, COUNT_EVERY);

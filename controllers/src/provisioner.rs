@@ -270,11 +270,11 @@ impl Provisioner {
                 return Ok(());
             }
         }
-        if let Some(path) = spec.host_path.as_ref().map(|host_path| Path::new(&host_path.path)) {
-            if let Err(error) = self.remove(path).await {
-                self.events.event(volume, Severity::Warning, "VolumeFailedDelete", error.to_string());
-                return Err(Error::Invalid(format!("{}: {error}", path.display())));
-            }
+        if let Some(path) = spec.host_path.as_ref().map(|host_path| Path::new(&host_path.path))
+            && let Err(error) = self.remove(path).await
+        {
+            self.events.event(volume, Severity::Warning, "VolumeFailedDelete", error.to_string());
+            return Err(Error::Invalid(format!("{}: {error}", path.display())));
         }
         let name = meta.name.as_deref().unwrap_or_default();
         let api = Api::<PersistentVolume>::all(self.client.clone());

@@ -32,7 +32,7 @@ impl NodeLifecycle {
     }
 
     pub(super) async fn mark_not_ready(&self, pod: &Pod) -> Result<(), Error> {
-        if !pod::condition(pod, "Ready").is_some_and(|condition| condition.status != "False") {
+        if pod::condition(pod, "Ready").is_none_or(|condition| condition.status == "False") {
             return Ok(());
         }
         let Time(now) = self.clock.time();
