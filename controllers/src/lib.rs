@@ -83,6 +83,10 @@ pub const CONTROLLERS: &[Controller] = &[
         start: |setup, _| volume_protection::start_claims(setup),
     },
     Controller {
+        name: "volumeattributesclass-protection-controller",
+        start: |setup, _| volume_protection::start_attributes(setup),
+    },
+    Controller {
         name: "persistentvolume-expander-controller",
         start: |setup, _| volume_expand::start(setup),
     },

@@ -132,7 +132,7 @@ async fn custom_resources_own_and_go_with_their_definition() {
             let boat = boats.create(&PostParams::default(), &boat).await?;
             let reference =
                 json!({"apiVersion": "example.com/v1", "kind": "Boat", "name": name, "uid": boat.uid()});
-            create::<ConfigMap>(&client, named(name, &[reference.clone()])).await?;
+            create::<ConfigMap>(&client, named(name, std::slice::from_ref(&reference))).await?;
             owners.push(reference);
         }
         boats.delete("raft", &DeleteParams::default()).await?;

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::{
     core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod},
-    storage::v1::StorageClass,
+    storage::v1::{StorageClass, VolumeAttributesClass},
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -173,4 +173,28 @@ async fn an_ephemeral_volume_has_a_claim() {
         Ok(())
     });
     outcome.await.expect("an ephemeral volume has a claim");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_class_of_attributes_stays_while_it_is_used() {
+    let outcome = with(async |client| {
+        let classes: Api<VolumeAttributesClass> = Api::all(client.clone());
+        let volumes: Api<PersistentVolume> = Api::all(client.clone());
+        for name in ["used", "unused"] {
+            let class =
+                json!({"metadata": {"name": name}, "driverName": "example.com", "parameters": {"a": "b"}});
+            classes.create(&PostParams::default(), &serde_json::from_value(class)?).await?;
+        }
+        let source = json!({"csi": {"driver": "example.com", "volumeHandle": "h"}, "volumeAttributesClassName": "used"});
+        volume(&client, "fast", "1Gi", source, "Retain").await?;
+        until(&volumes, "fast", |volume| volume_phase(volume) == "Available").await?;
+        for name in ["used", "unused"] {
+            classes.delete(name, &DeleteParams::default()).await?;
+        }
+        until_all(&classes, "", |classes| classes.len() == 1).await?;
+        volumes.delete("fast", &DeleteParams::default()).await?;
+        until_all(&classes, "", |classes| classes.is_empty()).await?;
+        Ok(())
+    });
+    outcome.await.expect("a class of attributes stays while it is used");
 }

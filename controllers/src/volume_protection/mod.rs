@@ -1,12 +1,15 @@
-//! Claims that pods use, and volumes that claims use, are not deleted under
-//! them.
+//! Claims that pods use, volumes that claims use, and the classes of their
+//! attributes are not deleted under them.
 
+mod attributes;
 mod claims;
 mod volumes;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-pub(crate) use self::{claims::start as start_claims, volumes::start as start_volumes};
+pub(crate) use self::{
+    attributes::start as start_attributes, claims::start as start_claims, volumes::start as start_volumes,
+};
 
 /// What is to be done with an object's finalizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
