@@ -4,14 +4,18 @@
 //! list of all loops is [`CONTROLLERS`]; what they stand on is [`framework`].
 
 mod cluster_role_aggregation;
+mod daemon_set;
 mod deployment;
 mod ephemeral_volume;
 pub mod framework;
 mod garbage_collector;
+mod history;
 mod namespace;
 mod node_lifecycle;
+pub mod node_selector;
 mod persistent_volume;
 pub mod pod;
+mod pod_control;
 mod pod_garbage_collector;
 mod provisioner;
 mod replica_set;
@@ -19,6 +23,8 @@ mod root_ca;
 mod selection;
 mod service_account;
 mod service_account_token;
+mod short_hash;
+mod stateful_set;
 pub mod storage;
 mod taint_eviction;
 pub mod toleration;
@@ -66,6 +72,8 @@ pub const CONTROLLERS: &[Controller] = &[
         name: "replicationcontroller-controller",
         start: |setup, _| replica_set::start_replication_controllers(setup),
     },
+    Controller { name: "statefulset-controller", start: |setup, _| stateful_set::start(setup) },
+    Controller { name: "daemonset-controller", start: |setup, _| daemon_set::start(setup) },
     Controller {
         name: "clusterrole-aggregation-controller",
         start: |setup, _| cluster_role_aggregation::start(setup),

@@ -2,10 +2,12 @@
 //! whole cluster in this process. One file a controller.
 
 mod cluster;
+mod daemon_set;
 mod garbage;
 mod leader;
 mod namespace;
 mod node;
 mod replica_set;
 mod replication_controller;
+mod stateful_set;
 mod volume;

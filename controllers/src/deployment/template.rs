@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::{api::core::v1::PodTemplateSpec, apimachinery::pkg::apis::meta::v1::LabelSelector};
 use serde_json::Value;
 
+use crate::short_hash;
+
 /// The label that carries the hash.
 pub(super) const HASH_LABEL: &str = "pod-template-hash";
-/// The letters of a hash: no vowels, so that no words come about, and none
-/// that look alike.
-const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-
 /// True when both describe the same pods, whatever their hash labels.
 pub(super) fn equal(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
     canonical(a) == canonical(b)
@@ -18,19 +16,11 @@ pub(super) fn equal(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
 
 /// A short text that differs between templates, and with `collisions`.
 pub(super) fn hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
-    let mut hash = fnv32a(0x811c_9dc5, canonical(template).to_string().as_bytes());
+    let mut hash = short_hash::fnv32a(short_hash::BASIS, canonical(template).to_string().as_bytes());
     if let Some(collisions) = collisions {
-        hash = fnv32a(hash, &collisions.to_le_bytes());
+        hash = short_hash::fnv32a(hash, &collisions.to_le_bytes());
     }
-    hash.to_string()
-        .bytes()
-        .filter_map(|digit| LETTERS.get(usize::from(digit) % LETTERS.len()))
-        .map(|letter| char::from(*letter))
-        .collect()
-}
-
-fn fnv32a(hash: u32, bytes: &[u8]) -> u32 {
-    bytes.iter().fold(hash, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    short_hash::text(hash)
 }
 
 fn canonical(template: &PodTemplateSpec) -> Value {
@@ -93,6 +83,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::short_hash::LETTERS;
 
     fn template(value: Value) -> PodTemplateSpec {
         serde_json::from_value(value).unwrap()

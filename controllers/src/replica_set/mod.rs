@@ -20,12 +20,15 @@ use k8s_openapi::{
         core::v1::{Pod, ReplicationController},
     },
 };
-use kube::{Client, Resource};
+use kube::Resource;
 use serde::Serialize;
 
-use crate::framework::{
-    Change, Clock, Error, Expectations, Key, Next, Queue, Reconcile, Recorder, Reflected, Setup, Store,
-    Style, controller_of, controller_reference, matches,
+use crate::{
+    framework::{
+        Change, Error, Expectations, Key, Next, Queue, Reconcile, Reflected, Setup, Store, Style,
+        controller_of, controller_reference, matches,
+    },
+    pod_control::PodControl,
 };
 
 const WORKERS: usize = 5;
@@ -82,14 +85,14 @@ fn start_of<K: Replicating>(setup: &mut Setup) {
             on_pod.add(key);
         }
     });
-    let controller = ReplicaSets {
+    let control = PodControl {
         client: setup.client.clone(),
         clock: setup.clock.clone(),
         events: setup.recorder(K::CONTROLLER, Style::Counted),
-        sets: sets.store(),
         pods: pods.store(),
         expectations: Expectations::default(),
     };
+    let controller = ReplicaSets { sets: sets.store(), control };
     setup.reconcile(K::CONTROLLER, queue, WORKERS, controller);
 }
 
@@ -116,21 +119,17 @@ fn concerned<K: Replicating>(change: &Change<'_, Pod>, sets: &Store<K>) -> Vec<K
 }
 
 struct ReplicaSets<K: Replicating> {
-    client: Client,
-    clock: Clock,
-    events: Recorder,
     sets: Arc<Store<K>>,
-    pods: Arc<Store<Pod>>,
-    expectations: Expectations,
+    control: PodControl,
 }
 
 impl<K: Replicating> Reconcile<Key> for ReplicaSets<K> {
     async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
-        let now = self.clock.now();
+        let now = self.control.clock.now();
         // Before the pods: what this says must not be newer than what they show.
-        let settled = self.expectations.satisfied(key, &self.pods, now);
+        let settled = self.control.settled(key);
         let Some(stored) = self.sets.get(key) else {
-            self.expectations.forget(key);
+            self.control.expectations.forget(key);
             return Ok(Next::Change);
         };
         let observed = self.observe(key, &stored, settled);
@@ -142,15 +141,15 @@ impl<K: Replicating> Reconcile<Key> for ReplicaSets<K> {
 impl<K: Replicating> ReplicaSets<K> {
     fn observe(&self, key: &Key, stored: &Arc<K>, settled: bool) -> plan::Observed {
         let meta = stored.meta();
-        let mut pods = self.pods.controlled_by(meta.uid.as_deref().unwrap_or_default());
-        pods.extend(self.pods.orphans_in(&key.namespace));
+        let mut pods = self.control.pods.controlled_by(meta.uid.as_deref().unwrap_or_default());
+        pods.extend(self.control.pods.orphans_in(&key.namespace));
         let related = match controller_of(meta) {
             Some(owner) => self
                 .sets
                 .controlled_by(&owner.uid)
                 .iter()
                 .flat_map(|sibling| {
-                    self.pods.controlled_by(sibling.meta().uid.as_deref().unwrap_or_default())
+                    self.control.pods.controlled_by(sibling.meta().uid.as_deref().unwrap_or_default())
                 })
                 .collect(),
             None => Vec::new(),
