@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
 };
 
 use coracle_api::{
@@ -11,7 +11,7 @@ use coracle_api::{
     resource::{Subresource, api_version},
     schema::{Ref, Struct},
 };
-use coracle_store::{Record, Revision};
+use coracle_store::Record;
 use serde_json::Value;
 
 use super::{
@@ -70,7 +70,7 @@ pub struct Definition {
     /// Which of them is stored.
     pub storage: usize,
     /// Objects that were stored after this revision are as the schema has them.
-    pub since: Revision,
+    pub since: AtomicU64,
     /// Whether it is being deleted: nothing is created any more.
     pub terminating: bool,
     /// Whether versions are converted by a webhook.
@@ -113,7 +113,7 @@ impl Definition {
         let definition = Arc::new(Self {
             forms: versions.iter().map(form).collect(),
             storage,
-            since: record.revision,
+            since: AtomicU64::new(record.revision.0),
             terminating: crd.deleting() || is_true(&crd, "Terminating"),
             webhook: text(field(&crd, &["spec", "conversion", "strategy"])) == "Webhook",
             stamp,

@@ -1,6 +1,9 @@
 //! The behaviour of a custom resource in one of its versions.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+};
 
 use coracle_api::{FieldError, Object, field::FieldPath, format};
 use coracle_store::Revision;
@@ -221,7 +224,7 @@ impl Strategy for Custom {
     }
 
     fn shows_as_stored(&self, stored: Revision) -> bool {
-        stored > self.definition.since
+        stored.0 > self.definition.since.load(Ordering::Acquire)
     }
 
     fn revive(&self, object: &mut Object, stored: Revision) {
@@ -257,6 +260,14 @@ impl Strategy for Custom {
 
     fn deprecated(&self) -> Option<&str> {
         self.warning.as_deref()
+    }
+
+    fn going(&self) -> bool {
+        self.definition.terminating
+    }
+
+    fn stored_before(&self, stored: Revision) {
+        self.definition.since.fetch_max(stored.0, Ordering::AcqRel);
     }
 
     // Webhooks do not convert yet: what would need one is refused, and not

@@ -118,7 +118,7 @@ fn entry(resource: &groups::Served) -> Entry<'_> {
         response_kind: Kind { group, version, kind: &resource.gvk.kind },
         scope: if resource.namespaced { "Namespaced" } else { "Cluster" },
         singular_resource: &resource.singular,
-        verbs: &resource.verbs,
+        verbs: resource.told_verbs(),
         short_names: &resource.short_names,
         categories: &resource.categories,
         subresources: subresources.collect(),

@@ -1,6 +1,6 @@
 //! The rows in discovery's order: groups, their versions, their resources.
 
-use std::{cmp::Ordering, ops::Deref, sync::Arc};
+use std::{borrow::Cow, cmp::Ordering, ops::Deref, sync::Arc};
 
 use coracle_api::{Resource, schema::Ref};
 use serde_json::Value;
@@ -34,6 +34,18 @@ impl Deref for Served {
 }
 
 impl Served {
+    /// The verbs that clients are told of.
+    pub fn told_verbs(&self) -> &[Cow<'static, str>] {
+        const LEFT: &[Cow<'static, str>] = &[
+            Cow::Borrowed("delete"),
+            Cow::Borrowed("deletecollection"),
+            Cow::Borrowed("get"),
+            Cow::Borrowed("list"),
+            Cow::Borrowed("watch"),
+        ];
+        if self.row.as_ref().is_some_and(|row| row.strategy.going()) { LEFT } else { &self.facts.verbs }
+    }
+
     /// What its CRD says of the version.
     pub fn said(&self) -> Option<Value> {
         self.row.as_ref()?.strategy.said()
@@ -146,8 +158,6 @@ fn number(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use coracle_api::facts::RESOURCES;
 
     use super::*;

@@ -147,7 +147,7 @@ fn entries(resource: &Served) -> impl Iterator<Item = ApiResource<'_>> {
         group: "",
         version: "",
         kind: &resource.gvk.kind,
-        verbs: &resource.verbs,
+        verbs: resource.told_verbs(),
         short_names: &resource.short_names,
         categories: &resource.categories,
         storage_version_hash: &resource.storage_hash,

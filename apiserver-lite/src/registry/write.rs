@@ -109,6 +109,7 @@ impl Registry {
             match committed {
                 Ok(record) => {
                     claim.keep();
+                    self.overtaken(&target, &record);
                     return Ok(Written::Stored { record, created: true });
                 }
                 Err(StoreError::Exists(_)) if generated && tries > 1 => tries -= 1,
@@ -389,9 +390,24 @@ impl Registry {
                 let last = Record::new(record.key.clone(), record.created, expected, &value);
                 Ok(Stored::Done(Written::Deleted(Arc::new(last))))
             }
-            Ok(record) => Ok(Stored::Done(Written::Stored { record, created: false })),
+            Ok(record) => {
+                self.overtaken(target, &record);
+                Ok(Stored::Done(Written::Stored { record, created: false }))
+            }
             Err(StoreError::RevisionMismatch { actual, .. }) => Ok(Stored::Raced(actual)),
             Err(error) => Err(internal(error)),
+        }
+    }
+
+    // A custom resource may have changed while an object of it was written.
+    fn overtaken(&self, target: &Target, record: &Record) {
+        let facts = &target.row.facts;
+        if !facts.schema.is_custom() {
+            return;
+        }
+        let now = self.row(&facts.gvk.group, &facts.gvk.version, &facts.plural);
+        if let Some(now) = now.filter(|now| !Arc::ptr_eq(now, &target.row)) {
+            now.strategy.stored_before(record.revision);
         }
     }
 

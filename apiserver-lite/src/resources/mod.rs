@@ -333,6 +333,15 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
+    /// Whether the kind itself is being deleted: nothing is made any more.
+    fn going(&self) -> bool {
+        false
+    }
+
+    /// Tells a kind that changed meanwhile that an object was still stored at
+    /// this revision as it was before.
+    fn stored_before(&self, _stored: Revision) {}
+
     /// Why this version cannot be served, whatever is asked of it.
     fn unusable(&self) -> Option<ApiError> {
         None
