@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How a requirement compares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operator {
     /// `key in (a,b)`
     In,
@@ -37,7 +37,7 @@ pub enum Operator {
 }
 
 /// One condition on one label.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Requirement {
     key: String,
     operator: Operator,
@@ -46,7 +46,7 @@ pub struct Requirement {
 }
 
 /// A parsed label selector: nothing at all, or all of its requirements.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LabelSelector(Option<Vec<Requirement>>);
 
 impl LabelSelector {
@@ -116,6 +116,13 @@ impl LabelSelector {
             values: vec![value.to_owned()],
         };
         let mut requirements: Vec<Requirement> = labels.into_iter().map(equal).collect();
+        requirements.sort_by(|a, b| a.key.cmp(&b.key));
+        Self(Some(requirements))
+    }
+
+    /// The selector for all of `requirements`.
+    pub fn from_requirements(requirements: impl IntoIterator<Item = Requirement>) -> Self {
+        let mut requirements: Vec<Requirement> = requirements.into_iter().collect();
         requirements.sort_by(|a, b| a.key.cmp(&b.key));
         Self(Some(requirements))
     }

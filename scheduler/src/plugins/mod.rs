@@ -5,10 +5,12 @@ mod default_binder;
 mod node_affinity;
 mod node_name;
 mod node_ports;
+pub(crate) mod node_selection;
 mod node_resources_fit;
 mod node_unschedulable;
 mod scheduling_gates;
 mod taint_toleration;
+pub(crate) mod tally;
 #[cfg(test)]
 mod tests;
 
