@@ -21,12 +21,16 @@ pub(crate) struct Sort {
 }
 
 impl Sort {
-    /// True when `pod` is one of them.
+    /// True when `pod` counts as one of them.
     pub(crate) fn holds(&self, pod: &PodInfo) -> bool {
+        !(self.living && pod.pod.metadata.deletion_timestamp.is_some()) && self.holds_ever(pod)
+    }
+
+    /// True when `pod` is one of them, also while it is being deleted.
+    pub(crate) fn holds_ever(&self, pod: &PodInfo) -> bool {
         let meta = &pod.pod.metadata;
         let namespace = meta.namespace.as_deref().unwrap_or_default();
-        !(self.living && meta.deletion_timestamp.is_some())
-            && self.terms.iter().all(|term| term.matches(namespace, None, meta.labels.as_ref()))
+        self.terms.iter().all(|term| term.matches(namespace, None, meta.labels.as_ref()))
     }
 }
 

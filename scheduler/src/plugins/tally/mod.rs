@@ -108,14 +108,12 @@ impl View<'_> {
         self.0.order.iter().filter_map(|slot| Some((*slot, self.0.nodes.get(*slot)?.as_ref()?)))
     }
 
-    /// The domains of the label `key`, with how many nodes are in each.
-    pub(crate) fn nodes_by(&mut self, key: &str) -> Domains {
+    /// The domain of each slot by the label `key`, and how many nodes are in
+    /// each domain.
+    pub(crate) fn nodes_by(&mut self, key: &str) -> (Arc<Vec<u32>>, Arc<Vec<u32>>) {
         let key = self.0.asked(key);
         let column = self.0.columns.get(&key);
-        column.map_or_else(Domains::default, |column| Domains {
-            of: column.domains().clone(),
-            counts: Arc::new(column.nodes().iter().map(|count| i64::from(*count)).collect()),
-        })
+        column.map(|column| (column.domains().clone(), column.nodes().clone())).unwrap_or_default()
     }
 
     /// The domains of the label `key`, with how many pods of `sort` are in each.
