@@ -30,7 +30,7 @@ pub enum Decision {
 }
 
 /// Why no node can take a pod.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diagnosis {
     /// How many nodes there are.
     pub nodes: usize,

@@ -10,6 +10,8 @@
 mod bind;
 pub mod cache;
 pub mod cycle;
+mod explain;
+pub mod objects;
 pub mod plugin;
 pub mod plugins;
 mod pod;
@@ -18,5 +20,7 @@ mod report;
 pub mod resources;
 mod run;
 
+pub use explain::{Explanation, explain};
+pub use objects::Objects;
 pub use pod::PodInfo;
 pub use run::{Config, run, start};

@@ -46,18 +46,26 @@ impl Rejection {
 pub enum Happening {
     /// A node came.
     NodeAdded,
+    /// A node went.
+    NodeRemoved,
     /// A node's resources changed.
     NodeAllocatable,
     /// A node's labels changed.
     NodeLabels,
     /// A node's taints, or whether it may be scheduled on, changed.
     NodeTaints,
+    /// The features that a node declares changed.
+    NodeFeatures,
     /// A pod came onto a node, or one there was relabelled.
     PodPlaced,
     /// A pod on a node went, or shrank.
     PodRemoved,
     /// The pod itself changed.
     PodChanged,
+    /// A claim, a volume, a class or what drivers say of them changed.
+    Storage,
+    /// A claim of devices, devices or a class of them changed.
+    Devices,
 }
 
 /// What a rule works out once a cycle and reads for each node.
@@ -68,6 +76,11 @@ impl CycleState {
     /// Keeps `value` for the rest of the cycle.
     pub fn put<T: Send + Sync + 'static>(&mut self, value: T) {
         self.0.insert(TypeId::of::<T>(), Box::new(value));
+    }
+
+    /// What was kept, to change.
+    pub fn get_mut<T: 'static>(&mut self) -> Option<&mut T> {
+        self.0.get_mut(&TypeId::of::<T>())?.downcast_mut()
     }
 
     /// What was kept.
@@ -141,6 +154,12 @@ pub trait Plugin: Send + Sync {
     fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
         let _ = (state, pod, node);
         Ok(())
+    }
+
+    /// `other` comes to the node, or goes when `more` is -1: brings what
+    /// [`Plugin::pre_filter`] worked out up to that.
+    fn suppose(&self, state: &mut CycleState, pod: &PodInfo, other: &PodInfo, node: &NodeInfo, more: i64) {
+        let _ = (state, pod, other, node, more);
     }
 
     /// Makes room when no node can take the pod.

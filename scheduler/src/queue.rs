@@ -273,7 +273,7 @@ mod tests {
     }
 
     fn queue() -> Queue {
-        Queue::new(default_plugins())
+        Queue::new(default_plugins(&Default::default()))
     }
 
     async fn next(queue: &Queue) -> Option<String> {

@@ -12,6 +12,13 @@ use k8s_openapi::{
 const DEFAULT_MILLI_CPU: i64 = 100;
 const DEFAULT_MEMORY: i64 = 200 * 1024 * 1024;
 
+/// The resource's name.
+pub const CPU: &str = "cpu";
+/// The resource's name.
+pub const MEMORY: &str = "memory";
+/// The resource's name.
+pub const EPHEMERAL_STORAGE: &str = "ephemeral-storage";
+
 /// An amount of each resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resources {
@@ -61,6 +68,16 @@ impl Resources {
         for (name, amount) in &other.scalars {
             let own = self.scalars.entry(name.clone()).or_insert(0);
             *own = with(*own, *amount);
+        }
+    }
+
+    /// How much of `name`: thousandths of a CPU, or as many as its unit is.
+    pub fn amount(&self, name: &str) -> i64 {
+        match name {
+            CPU => self.milli_cpu,
+            MEMORY => self.memory,
+            EPHEMERAL_STORAGE => self.ephemeral_storage,
+            name => self.scalars.get(name).copied().unwrap_or(0),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::{
     bind::{Unbound, bind},
     cache::Cache,
     cycle::{Decision, schedule_one},
+    objects::Objects,
     plugin::{Happening, Plugin},
     plugins::default_plugins,
     pod::PodInfo,
@@ -59,7 +60,8 @@ pub fn start(setup: &mut Setup, config: Config) {
     setup.section();
     let client = setup.client.clone();
     let events = setup.recorder(config.scheduler_name, Style::Series).on_host(config.host.clone());
-    let plugins = default_plugins();
+    let objects = Objects::reflect(setup);
+    let plugins = default_plugins(&objects);
     let scheduler = Arc::new(Scheduler {
         client,
         queue: Queue::new(plugins.clone()),
@@ -80,7 +82,7 @@ pub fn start(setup: &mut Setup, config: Config) {
     pods.on_change(move |change| on_pod.pod_changed(change));
     let (pods_synced, nodes_synced) = (pods.store().synced(), nodes.store().synced());
     setup.task(move |shutdown| async move {
-        for mut synced in [nodes_synced, pods_synced] {
+        for mut synced in objects.synced().into_iter().chain([nodes_synced, pods_synced]) {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = synced.wait_for(|synced| *synced) => {}
@@ -210,6 +212,7 @@ impl Scheduler {
         match (change.before, change.after) {
             (Some(node), None) => {
                 self.cache.lock().remove_node(node.metadata.name.as_deref().unwrap_or_default());
+                self.queue.happened(Happening::NodeRemoved);
             }
             (before, Some(node)) => {
                 self.cache.lock().set_node(node.clone());
@@ -278,6 +281,10 @@ fn node_happenings(before: Option<&Node>, after: &Node) -> Vec<Happening> {
     }
     if before.metadata.labels != after.metadata.labels {
         happenings.push(Happening::NodeLabels);
+    }
+    let features = |node: &Node| node.status.as_ref().and_then(|status| status.declared_features.clone());
+    if features(before) != features(after) {
+        happenings.push(Happening::NodeFeatures);
     }
     if taints(before) != taints(after) {
         happenings.push(Happening::NodeTaints);

@@ -88,6 +88,13 @@ impl<K: Reflected> Default for Store<K> {
 }
 
 impl<K: Reflected> Store<K> {
+    /// A store of `objects` that nothing changes.
+    pub fn of(objects: Vec<K>) -> Self {
+        let store = Self::default();
+        store.replace(objects.into_iter().map(Arc::new).collect());
+        store
+    }
+
     /// The object at `key`.
     pub fn get(&self, key: &Key) -> Option<Arc<K>> {
         self.index.read().objects.get(key).cloned()

@@ -1,13 +1,16 @@
 //! The scheduling rules.
 
-mod balanced_allocation;
 mod default_binder;
+mod image_locality;
+mod inter_pod_affinity;
 mod node_affinity;
+mod node_declared_features;
 mod node_name;
 mod node_ports;
+mod node_resources;
 pub(crate) mod node_selection;
-mod node_resources_fit;
 mod node_unschedulable;
+mod pod_topology_spread;
 mod scheduling_gates;
 mod taint_toleration;
 pub(crate) mod tally;
@@ -16,19 +19,33 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::plugin::Plugin;
+use crate::{objects::Objects, plugin::Plugin};
+use tally::Tally;
 
-/// The rules of the default profile, in upstream's order.
-pub fn default_plugins() -> Vec<Arc<dyn Plugin>> {
+/// The rules of the default profile, in upstream's order; they read `objects`.
+pub fn default_plugins(objects: &Objects) -> Vec<Arc<dyn Plugin>> {
+    let tally = Arc::new(Tally::default());
     vec![
         Arc::new(scheduling_gates::SchedulingGates),
         Arc::new(node_name::NodeName),
         Arc::new(node_unschedulable::NodeUnschedulable),
         Arc::new(taint_toleration::TaintToleration),
-        Arc::new(node_affinity::NodeAffinity),
+        Arc::new(node_affinity::NodeAffinity::new(Default::default())),
         Arc::new(node_ports::NodePorts),
-        Arc::new(node_resources_fit::NodeResourcesFit),
-        Arc::new(balanced_allocation::BalancedAllocation),
+        Arc::new(node_resources::NodeResourcesFit::new(Default::default())),
+        Arc::new(pod_topology_spread::PodTopologySpread::new(
+            Default::default(),
+            tally.clone(),
+            objects.clone(),
+        )),
+        Arc::new(inter_pod_affinity::InterPodAffinity::new(
+            Default::default(),
+            tally.clone(),
+            objects.clone(),
+        )),
+        Arc::new(node_resources::BalancedAllocation::new(Default::default())),
+        Arc::new(image_locality::ImageLocality(tally)),
         Arc::new(default_binder::DefaultBinder),
+        Arc::new(node_declared_features::NodeDeclaredFeatures),
     ]
 }

@@ -1,16 +1,41 @@
 //! Pods ask for nodes by label and name, or prefer some.
 
-use std::{cmp::Ordering, collections::BTreeSet};
+use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Node, NodeAffinity as Affinity, NodeSelectorRequirement, NodeSelectorTerm};
+use k8s_openapi::api::core::v1::{NodeAffinity as Affinity, NodeSelectorTerm};
+use serde::Deserialize;
 
+use super::node_selection::{Preferences, Selection};
 use crate::{
     cache::{NodeInfo, Snapshot},
     plugin::{CycleState, Happening, Plugin, Rejection, stretch},
     pod::PodInfo,
 };
 
-pub(super) struct NodeAffinity;
+/// Upstream's `NodeAffinityArgs`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Args {
+    /// What every pod of the profile wants besides its own.
+    pub added_affinity: Option<Affinity>,
+}
+
+pub(super) struct NodeAffinity {
+    added: Option<Selection>,
+    preferred: Option<Preferences>,
+}
+
+impl NodeAffinity {
+    pub(super) fn new(args: Args) -> Self {
+        let added = args.added_affinity.unwrap_or_default();
+        let required = added.required_during_scheduling_ignored_during_execution;
+        let preferred = added.preferred_during_scheduling_ignored_during_execution.unwrap_or_default();
+        Self {
+            added: required.as_ref().map(Selection::of),
+            preferred: (!preferred.is_empty()).then(|| Preferences::of(&preferred)),
+        }
+    }
+}
 
 impl Plugin for NodeAffinity {
     fn name(&self) -> &'static str {
@@ -27,36 +52,42 @@ impl Plugin for NodeAffinity {
 
     fn pre_filter(
         &self,
-        _: &mut CycleState,
+        state: &mut CycleState,
         pod: &PodInfo,
         _: &Snapshot,
     ) -> Result<Option<BTreeSet<String>>, Rejection> {
-        let names = required_terms(pod).and_then(named);
-        match names {
+        if let Some(selection) = pod.spec().map(Selection::required).filter(|selection| !selection.is_any()) {
+            state.put(selection);
+        }
+        let preferred =
+            affinity(pod).and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref());
+        if let Some(preferred) = preferred {
+            state.put(Preferences::of(preferred));
+        }
+        match required_terms(pod).and_then(named) {
             Some(names) if names.is_empty() => Err(Rejection::unresolvable("pod affinity terms conflict")),
             names => Ok(names),
         }
     }
 
-    fn filter(&self, _: &CycleState, pod: &PodInfo, info: &NodeInfo) -> Result<(), Rejection> {
+    fn filter(&self, state: &CycleState, _: &PodInfo, info: &NodeInfo) -> Result<(), Rejection> {
         let Some(node) = &info.node else { return Ok(()) };
-        let selector = pod.spec().and_then(|spec| spec.node_selector.as_ref());
-        let labels = node.metadata.labels.as_ref();
-        let selected =
-            selector.into_iter().flatten().all(|(key, value)| labels.and_then(|l| l.get(key)) == Some(value));
-        let wanted = required_terms(pod).is_none_or(|terms| terms.iter().any(|term| matches(term, node)));
-        if selected && wanted {
+        if self.added.as_ref().is_some_and(|added| !added.matches(node)) {
+            return Err(Rejection::unresolvable("node(s) didn't match scheduler-enforced node affinity"));
+        }
+        if state.get::<Selection>().is_none_or(|selection| selection.matches(node)) {
             return Ok(());
         }
         Err(Rejection::unresolvable("node(s) didn't match Pod's node affinity/selector"))
     }
 
-    fn score(&self, _: &CycleState, pod: &PodInfo, info: &NodeInfo) -> Option<i64> {
-        let preferred = affinity(pod)?.preferred_during_scheduling_ignored_during_execution.as_ref()?;
+    fn score(&self, state: &CycleState, _: &PodInfo, info: &NodeInfo) -> Option<i64> {
+        let own = state.get::<Preferences>();
+        if own.is_none() && self.preferred.is_none() {
+            return None;
+        }
         let node = info.node.as_ref()?;
-        // A preference without terms is for every node.
-        let met = |term: &NodeSelectorTerm| is_empty(term) || matches(term, node);
-        Some(preferred.iter().filter(|p| met(&p.preference)).map(|p| i64::from(p.weight)).sum())
+        Some([own, self.preferred.as_ref()].into_iter().flatten().map(|p| p.score(node)).sum())
     }
 
     fn normalize(&self, scores: &mut [i64]) {
@@ -87,36 +118,4 @@ fn named(terms: &[NodeSelectorTerm]) -> Option<BTreeSet<String>> {
         names.extend(sets.reduce(|a, b| &a & &b)?);
     }
     Some(names)
-}
-
-fn is_empty(term: &NodeSelectorTerm) -> bool {
-    [&term.match_expressions, &term.match_fields].iter().all(|list| list.iter().flatten().next().is_none())
-}
-
-fn matches(term: &NodeSelectorTerm, node: &Node) -> bool {
-    let label =
-        |key: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
-    let field = |key: &str| node.metadata.name.as_deref().filter(|_| key == "metadata.name");
-    !is_empty(term)
-        && term.match_expressions.iter().flatten().all(|rule| meets(rule, label(&rule.key)))
-        && term.match_fields.iter().flatten().all(|rule| meets(rule, field(&rule.key)))
-}
-
-fn meets(rule: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = rule.values.as_deref().unwrap_or_default();
-    let listed = |value: &str| values.iter().any(|v| v == value);
-    let compared = |wanted: Ordering| {
-        let number = |text: &str| text.parse::<i64>().ok();
-        let bound = values.first().and_then(|v| number(v));
-        matches!((value.and_then(number), bound), (Some(value), Some(bound)) if value.cmp(&bound) == wanted)
-    };
-    match rule.operator.as_str() {
-        "In" => value.is_some_and(listed),
-        "NotIn" => !value.is_some_and(listed),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => compared(Ordering::Greater),
-        "Lt" => compared(Ordering::Less),
-        _ => false,
-    }
 }

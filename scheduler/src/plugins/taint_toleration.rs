@@ -24,11 +24,10 @@ impl Plugin for TaintToleration {
     }
 
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
-        let keeps_away = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
-        if taints(node).iter().filter(keeps_away).all(|taint| tolerates(pod, taint)) {
-            return Ok(());
+        match keeps_away(pod, node) {
+            None => Ok(()),
+            Some(_) => Err(Rejection::unresolvable("node(s) had untolerated taint(s)")),
         }
-        Err(Rejection::unresolvable("node(s) had untolerated taint(s)"))
     }
 
     fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Option<i64> {
@@ -44,6 +43,12 @@ impl Plugin for TaintToleration {
 fn taints(node: &NodeInfo) -> &[Taint] {
     let spec = node.node.as_ref().and_then(|node| node.spec.as_ref());
     spec.and_then(|spec| spec.taints.as_deref()).unwrap_or_default()
+}
+
+/// The taint that keeps the pod away from the node.
+pub(super) fn keeps_away<'a>(pod: &PodInfo, node: &'a NodeInfo) -> Option<&'a Taint> {
+    let keeps = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
+    taints(node).iter().filter(keeps).find(|taint| !tolerates(pod, taint))
 }
 
 /// True when the pod tolerates `taint`.

@@ -58,7 +58,7 @@ fn cluster(nodes: Vec<Arc<Node>>, pods: Vec<(&str, PodInfo)>) -> Snapshot {
 /// The node that `pod` goes to, or what its user is told.
 fn place(nodes: &Snapshot, pod: &PodInfo, seed: u64) -> String {
     let mut luck = StdRng::seed_from_u64(seed);
-    match schedule_one(&default_plugins(), nodes, pod, &mut 0, &mut luck) {
+    match schedule_one(&default_plugins(&Default::default()), nodes, pod, &mut 0, &mut luck) {
         Decision::Node(name) => name,
         Decision::Unfit(diagnosis) => report::message(&diagnosis),
         Decision::NoNodes => report::NO_NODES.into(),
@@ -216,7 +216,13 @@ fn a_long_search_goes_on_where_it_stopped() {
     let nodes = cluster((0..200).map(|n| node(&format!("n{n:03}"), json!({}))).collect(), vec![]);
     let (mut start, mut luck) = (0, StdRng::seed_from_u64(1));
     for expected in [100, 0, 100] {
-        schedule_one(&default_plugins(), &nodes, &pod("p", json!({})), &mut start, &mut luck);
+        schedule_one(
+            &default_plugins(&Default::default()),
+            &nodes,
+            &pod("p", json!({})),
+            &mut start,
+            &mut luck,
+        );
         assert_eq!(start, expected);
     }
     let info: &NodeInfo = &nodes.nodes()[0];

@@ -78,7 +78,8 @@ fn add(worth: &mut HashMap<Arc<str>, Domains>, key: &Arc<str>, pods: &Domains, w
 
 /// Stretches the scores over the whole range.
 pub(super) fn normalize(scores: &mut [i64]) {
-    let (least, most) = (scores.iter().copied().min().unwrap_or(0), scores.iter().copied().max().unwrap_or(0));
+    let (least, most) =
+        (scores.iter().copied().min().unwrap_or(0), scores.iter().copied().max().unwrap_or(0));
     let range = most - least;
     for score in scores {
         let share = if range > 0 { (*score - least) as f64 / range as f64 } else { 0.0 };

@@ -46,7 +46,9 @@ impl Near {
         let refusing = view.wished_of(pod, namespace_labels.as_deref());
         let refusing: Vec<_> = refusing
             .into_iter()
-            .filter(|(one, domains)| one.wish == Wish::Refuse && domains.counts.iter().any(|count| *count > 0))
+            .filter(|(one, domains)| {
+                one.wish == Wish::Refuse && domains.counts.iter().any(|count| *count > 0)
+            })
             .collect();
         let terms: Vec<_> = of(Wish::Need).map(|one| namespaces.resolve(&one.term)).collect();
         let needed = (!terms.is_empty()).then_some(Sort { terms, living: false });

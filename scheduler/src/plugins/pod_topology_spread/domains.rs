@@ -50,13 +50,16 @@ pub(super) struct Counting {
 impl Counting {
     /// The nodes that count for `pod`.
     pub(super) fn of(pod: &PodInfo) -> Self {
-        let Some(spec) = pod.spec() else { return Self { selection: Selection::default(), name: String::new() } };
+        let Some(spec) = pod.spec() else {
+            return Self { selection: Selection::default(), name: String::new() };
+        };
         let selection = Selection::required(spec);
         let name = if selection.is_any() {
             String::new()
         } else {
             let required = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-            let required = required.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
+            let required =
+                required.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
             serde_json::to_string(&(&spec.node_selector, required)).unwrap_or_default()
         };
         Self { selection, name }
@@ -75,7 +78,8 @@ impl Counting {
         let count = view.nodes().count();
         let everywhere = |nodes: &Arc<Vec<u32>>| nodes.iter().map(|n| *n as usize).sum::<usize>() == count;
         let alike = !all || constraints.len() == 1 || labelled.iter().all(|(_, nodes)| everywhere(nodes));
-        let any = constraints.iter().all(|c| (!c.honor_affinity || self.selection.is_any()) && !c.honor_taints);
+        let any =
+            constraints.iter().all(|c| (!c.honor_affinity || self.selection.is_any()) && !c.honor_taints);
         let seen = labelled.into_iter().zip(constraints).map(|((of, nodes), constraint)| {
             let pods = constraint.sort.as_ref().map(|sort| view.pods_by(sort, &constraint.key).counts);
             Seen { of, nodes, pods: pods.unwrap_or_default() }
@@ -93,7 +97,8 @@ impl Counting {
         all: bool,
         labelled: Vec<Seen>,
     ) -> Vec<Seen> {
-        let selected = (!self.selection.is_any()).then(|| view.selected(&self.name, || self.selection.clone()));
+        let selected =
+            (!self.selection.is_any()).then(|| view.selected(&self.name, || self.selection.clone()));
         let on: Vec<_> = constraints
             .iter()
             .map(|constraint| constraint.sort.as_ref().map(|sort| view.pods_on(sort)).unwrap_or_default())
@@ -128,8 +133,8 @@ impl Counting {
 
     /// True when the pods on `info`'s node count for `constraint`.
     pub(super) fn holds(&self, constraint: &Constraint, pod: &PodInfo, info: &NodeInfo) -> bool {
-        let allowed = !constraint.honor_affinity
-            || info.node.as_ref().is_some_and(|node| self.selection.matches(node));
+        let allowed =
+            !constraint.honor_affinity || info.node.as_ref().is_some_and(|node| self.selection.matches(node));
         allowed && (!constraint.honor_taints || keeps_away(pod, info).is_none())
     }
 }

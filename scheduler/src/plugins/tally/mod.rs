@@ -15,7 +15,7 @@ mod group;
 mod term;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -29,8 +29,8 @@ pub(crate) use term::{Labels, Term, matches, selector};
 
 use crate::{
     cache::{NodeInfo, Snapshot},
-    pod::PodInfo,
     plugins::node_selection::Selection,
+    pod::PodInfo,
 };
 use carried::Carried;
 use column::Column;
@@ -79,6 +79,8 @@ struct Counts {
     groups: HashMap<Sort, Group>,
     selected: HashMap<String, Selected>,
     carried: Carried,
+    /// How many nodes have each image.
+    images: Arc<HashMap<String, usize>>,
     now: u64,
 }
 
@@ -135,6 +137,11 @@ impl View<'_> {
         self.0.groups.get(sort).map(|group| group.by_slot().clone()).unwrap_or_default()
     }
 
+    /// How many nodes have each image.
+    pub(crate) fn images(&self) -> Arc<HashMap<String, usize>> {
+        self.0.images.clone()
+    }
+
     /// Which nodes `selection` selects, by slot; `name` stands for it.
     pub(crate) fn selected(&mut self, name: &str, selection: impl FnOnce() -> Selection) -> Arc<Vec<bool>> {
         let now = self.0.now;
@@ -153,7 +160,11 @@ impl View<'_> {
 
     /// What pods that are placed wish of `pod`, with how many wish it in each
     /// domain.
-    pub(crate) fn wished_of(&self, pod: &PodInfo, namespace_labels: Option<&Labels>) -> Vec<(Wished, Domains)> {
+    pub(crate) fn wished_of(
+        &self,
+        pod: &PodInfo,
+        namespace_labels: Option<&Labels>,
+    ) -> Vec<(Wished, Domains)> {
         let meta = &pod.pod.metadata;
         let namespace = meta.namespace.as_deref().unwrap_or_default();
         let wished = self.0.carried.about(namespace, namespace_labels, meta.labels.as_ref());
@@ -224,6 +235,32 @@ impl Counts {
         self.relabel(slot, before.as_deref(), after.map(Arc::as_ref));
         for pod in only_in(after.map(Arc::as_ref), before.as_deref()) {
             self.change(pod, slot, 1);
+        }
+        let same = match (&before, after) {
+            (Some(before), Some(after)) => same_node(before, after),
+            _ => false,
+        };
+        if !same {
+            self.count_images(before.as_deref(), after.map(Arc::as_ref));
+        }
+    }
+
+    fn count_images(&mut self, before: Option<&NodeInfo>, after: Option<&NodeInfo>) {
+        let (before, after) = (images(before), images(after));
+        if before == after {
+            return;
+        }
+        let images = Arc::make_mut(&mut self.images);
+        for name in after.difference(&before) {
+            *images.entry((*name).to_owned()).or_default() += 1;
+        }
+        for name in before.difference(&after) {
+            if let Some(count) = images.get_mut(*name) {
+                *count -= 1;
+                if *count == 0 {
+                    images.remove(*name);
+                }
+            }
         }
     }
 
@@ -296,7 +333,8 @@ impl Counts {
             group.used = now;
             return;
         }
-        let mut group = Group { used: now, ..Group::default() };
+        let mut group = Group::default();
+        group.used = now;
         for (slot, info) in self.nodes.iter().enumerate() {
             let count = info.iter().flat_map(|info| info.pods.values()).filter(|pod| sort.holds(pod)).count();
             if count > 0 {
@@ -329,6 +367,15 @@ fn counts_alike(one: &Arc<PodInfo>, other: &Arc<PodInfo>) -> bool {
     let (a, b) = (&one.pod.metadata, &other.pod.metadata);
     Arc::ptr_eq(one, other)
         || (a.labels == b.labels && a.deletion_timestamp.is_some() == b.deletion_timestamp.is_some())
+}
+
+fn same_node(one: &NodeInfo, other: &NodeInfo) -> bool {
+    matches!((&one.node, &other.node), (Some(one), Some(other)) if Arc::ptr_eq(one, other))
+}
+
+fn images(info: Option<&NodeInfo>) -> BTreeSet<&str> {
+    let images = node(info).and_then(|node| node.status.as_ref()?.images.as_ref());
+    images.into_iter().flatten().flat_map(|image| image.names.iter().flatten()).map(String::as_str).collect()
 }
 
 fn selects(selection: &Selection, info: Option<&NodeInfo>) -> bool {

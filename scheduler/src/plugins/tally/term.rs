@@ -44,11 +44,13 @@ impl Term {
         })
     }
 
+    /// True when it means namespaces by their labels.
+    pub(crate) fn selects_namespaces(&self) -> bool {
+        self.namespace_selector.requirements().is_some() && !self.namespace_selector.is_everything()
+    }
+
     /// The same term with the namespaces that its selector stands for now, of `all`.
     pub(crate) fn resolve<'a>(mut self, all: impl Iterator<Item = (&'a str, Option<&'a Labels>)>) -> Self {
-        if self.namespace_selector.requirements().is_none() || self.namespace_selector.is_everything() {
-            return self;
-        }
         let meant = all.filter(|(_, labels)| matches(&self.namespace_selector, *labels));
         let meant: Vec<String> = meant.map(|(name, _)| name.to_owned()).collect();
         self.namespaces.extend(meant);

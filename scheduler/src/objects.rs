@@ -1,0 +1,91 @@
+//! What rules read besides nodes and pods.
+
+use std::sync::Arc;
+
+use coracle_controllers::framework::{Reflected, Setup, Store};
+use k8s_openapi::api::{
+    apps::v1::{ReplicaSet, StatefulSet},
+    core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, ReplicationController, Service},
+    resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
+    storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
+};
+use kube::{Api, Client, Resource, api::ListParams};
+
+/// The name of the index of volume attachments by node.
+pub(crate) const BY_NODE: &str = "scheduler/node";
+
+macro_rules! objects {
+    ($($(#[$doc:meta])* $name:ident: $kind:ty),* $(,)?) => {
+        /// What rules read besides nodes and pods, as last seen.
+        #[derive(Clone, Default)]
+        pub struct Objects {
+            $($(#[$doc])* pub $name: Arc<Store<$kind>>,)*
+        }
+
+        impl Objects {
+            /// What the process's reflectors keep.
+            pub fn reflect(setup: &mut Setup) -> Self {
+                Self { $($name: setup.reflect::<$kind>().store().clone(),)* }.indexed()
+            }
+
+            /// What is there now.
+            /// # Errors
+            /// The API does not list them.
+            pub async fn list(client: &Client) -> Result<Self, kube::Error> {
+                Ok(Self { $($name: list::<$kind>(client).await?,)* }.indexed())
+            }
+
+            /// Tells when each is here.
+            pub fn synced(&self) -> Vec<tokio::sync::watch::Receiver<bool>> {
+                vec![$(self.$name.synced(),)*]
+            }
+        }
+    };
+}
+
+objects! {
+    /// For the labels that namespaces are selected by.
+    namespaces: Namespace,
+    /// Their selectors spread pods that do not say how.
+    services: Service,
+    /// Likewise.
+    replication_controllers: ReplicationController,
+    /// Likewise.
+    replica_sets: ReplicaSet,
+    /// Likewise.
+    stateful_sets: StatefulSet,
+    /// What pods want of storage.
+    claims: PersistentVolumeClaim,
+    /// What is bound to claims, or could be.
+    volumes: PersistentVolume,
+    /// How claims are bound.
+    classes: StorageClass,
+    /// What each node's drivers can attach.
+    csi_nodes: CSINode,
+    /// What drivers say of capacity.
+    csi_drivers: CSIDriver,
+    /// Where there is how much.
+    capacities: CSIStorageCapacity,
+    /// What is attached already.
+    attachments: VolumeAttachment,
+    /// What pods want of devices.
+    resource_claims: ResourceClaim,
+    /// The devices.
+    resource_slices: ResourceSlice,
+    /// Sorts of devices.
+    device_classes: DeviceClass,
+}
+
+impl Objects {
+    fn indexed(self) -> Self {
+        self.attachments.index(BY_NODE, |attachment| vec![attachment.spec.node_name.clone()]);
+        self
+    }
+}
+
+async fn list<K: Reflected + Resource<DynamicType = ()>>(
+    client: &Client,
+) -> Result<Arc<Store<K>>, kube::Error> {
+    let all = Api::<K>::all(client.clone()).list(&ListParams::default()).await?;
+    Ok(Arc::new(Store::of(all.items)))
+}

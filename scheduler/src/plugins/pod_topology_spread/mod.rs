@@ -1,0 +1,159 @@
+//! Pods spread evenly over domains: nodes with the same value of a label.
+//!
+//! `constraint.rs` reads what a pod wants, `domains.rs` counts, `hard.rs` is
+//! what must hold and `soft.rs` what is better.
+
+mod constraint;
+mod domains;
+mod hard;
+mod owners;
+mod soft;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use coracle_api::selector::SelectorError;
+use k8s_openapi::api::core::v1::TopologySpreadConstraint;
+use serde::Deserialize;
+
+use super::tally::Tally;
+use crate::{
+    cache::{NodeInfo, Snapshot},
+    objects::Objects,
+    plugin::{CycleState, Happening, Plugin, Rejection},
+    pod::PodInfo,
+};
+use constraint::Constraint;
+use hard::Hard;
+use soft::Soft;
+
+const HARD: &str = "DoNotSchedule";
+const SOFT: &str = "ScheduleAnyway";
+
+/// Upstream's `PodTopologySpreadArgs`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Args {
+    /// For pods that say nothing themselves.
+    pub default_constraints: Vec<TopologySpreadConstraint>,
+    /// `List`: those; `System` or nothing: upstream's.
+    pub defaulting_type: Option<String>,
+}
+
+pub(super) struct PodTopologySpread {
+    defaults: Vec<TopologySpreadConstraint>,
+    /// The defaults are upstream's, which do not need all labels on a node.
+    system: bool,
+    tally: Arc<Tally>,
+    objects: Objects,
+}
+
+impl PodTopologySpread {
+    pub(super) fn new(args: Args, tally: Arc<Tally>, objects: Objects) -> Self {
+        let system = args.defaulting_type.as_deref() != Some("List");
+        let defaults = if system { upstream() } else { args.default_constraints };
+        Self { defaults, system, tally, objects }
+    }
+
+    /// What `pod` wants of the kind `when`.
+    fn constraints(&self, pod: &PodInfo, when: &str) -> Result<Vec<Constraint>, SelectorError> {
+        let own = own(pod);
+        if !own.is_empty() {
+            return constraint::read(own, when, pod, None);
+        }
+        if !self.defaults.iter().any(|constraint| constraint.when_unsatisfiable == when) {
+            return Ok(Vec::new());
+        }
+        let selector = owners::selector_of(pod, &self.objects);
+        if selector.is_everything() {
+            return Ok(Vec::new());
+        }
+        constraint::read(&self.defaults, when, pod, Some(&selector))
+    }
+}
+
+fn own(pod: &PodInfo) -> &[TopologySpreadConstraint] {
+    pod.spec().and_then(|spec| spec.topology_spread_constraints.as_deref()).unwrap_or_default()
+}
+
+fn upstream() -> Vec<TopologySpreadConstraint> {
+    [("kubernetes.io/hostname", 3), ("topology.kubernetes.io/zone", 5)]
+        .map(|(key, max_skew)| TopologySpreadConstraint {
+            max_skew,
+            topology_key: key.into(),
+            when_unsatisfiable: SOFT.into(),
+            ..TopologySpreadConstraint::default()
+        })
+        .into()
+}
+
+/// What the cycle's nodes are: scoring needs all of them, not only those that fit.
+struct Nodes(Snapshot);
+
+impl Plugin for PodTopologySpread {
+    fn name(&self) -> &'static str {
+        "PodTopologySpread"
+    }
+
+    fn weight(&self) -> i64 {
+        2
+    }
+
+    fn helped_by(&self, happening: Happening) -> bool {
+        matches!(
+            happening,
+            Happening::NodeAdded
+                | Happening::NodeRemoved
+                | Happening::NodeLabels
+                | Happening::NodeTaints
+                | Happening::PodPlaced
+                | Happening::PodRemoved
+                | Happening::PodChanged
+        )
+    }
+
+    fn pre_filter(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        nodes: &Snapshot,
+    ) -> Result<Option<BTreeSet<String>>, Rejection> {
+        let constraints = self.constraints(pod, HARD).map_err(|error| {
+            Rejection::unresolvable(format!("obtaining pod's hard topology spread constraints: {error}"))
+        })?;
+        if !constraints.is_empty() {
+            state.put(Hard::new(&mut self.tally.at(nodes), constraints, pod));
+        }
+        state.put(Nodes(nodes.clone()));
+        Ok(None)
+    }
+
+    fn filter(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
+        state.get::<Hard>().map_or(Ok(()), |hard| hard.filter(node))
+    }
+
+    fn suppose(&self, state: &mut CycleState, pod: &PodInfo, other: &PodInfo, node: &NodeInfo, more: i64) {
+        if let Some(hard) = state.get_mut::<Hard>() {
+            hard.suppose(pod, other, node, more);
+        }
+    }
+
+    fn pre_score(&self, state: &mut CycleState, pod: &PodInfo, fitting: &[Arc<NodeInfo>]) {
+        let Some(Nodes(nodes)) = state.get::<Nodes>() else { return };
+        // A selector that cannot be read was refused before.
+        let constraints = self.constraints(pod, SOFT).unwrap_or_default();
+        if constraints.is_empty() {
+            return;
+        }
+        let all = !own(pod).is_empty() || !self.system;
+        let soft = Soft::new(&mut self.tally.at(nodes), &constraints, pod, fitting, all);
+        state.put(soft);
+    }
+
+    fn score(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> Option<i64> {
+        Some(state.get::<Soft>()?.score(node))
+    }
+
+    fn normalize(&self, scores: &mut [i64]) {
+        soft::normalize(scores);
+    }
+}
