@@ -68,9 +68,13 @@ pub fn choice(reference: &Chosen, ours: &Chosen) -> Vec<Difference> {
     }
     let nodes: BTreeSet<&String> = reference.scores.keys().chain(ours.scores.keys()).collect();
     for node in nodes {
-        let of = |scores: &Scores, rule: &str| scores.get(node).and_then(|s| s.get(rule)).copied().unwrap_or(0);
-        let rules: BTreeSet<&String> =
-            [&reference.scores, &ours.scores].into_iter().filter_map(|s| s.get(node)).flat_map(|s| s.keys()).collect();
+        let of =
+            |scores: &Scores, rule: &str| scores.get(node).and_then(|s| s.get(rule)).copied().unwrap_or(0);
+        let rules: BTreeSet<&String> = [&reference.scores, &ours.scores]
+            .into_iter()
+            .filter_map(|s| s.get(node))
+            .flat_map(|s| s.keys())
+            .collect();
         for rule in rules {
             let (theirs, own) = (of(&reference.scores, rule), of(&ours.scores, rule));
             if theirs != own {

@@ -89,10 +89,13 @@ fn node(chance: &mut Chance, name: &str) -> Value {
     }
     label("size", chance.number(1..9).to_string());
     let taints: Vec<Value> = (0..chance.number(0..3))
-        .filter(|_| chance.percent(40))
-        .map(|at| {
+        .filter_map(|at| {
+            if !chance.percent(40) {
+                return None;
+            }
             let effect = *chance.one(&["NoSchedule", "NoExecute", "PreferNoSchedule", "PreferNoSchedule"]);
-            json!({"key": format!("dedicated{at}"), "value": *chance.one(&["a", "b"]), "effect": effect})
+            let value = *chance.one(&["a", "b"]);
+            Some(json!({"key": format!("dedicated{at}"), "value": value, "effect": effect}))
         })
         .collect();
     let mut amounts = json!({
@@ -187,7 +190,8 @@ impl Pods {
         }
         self.whole(&mut spec);
         if self.chance.percent(10) {
-            spec["nodeSelector"] = json!({*self.chance.one(&["disk", KEYS[1]]): *self.chance.one(&["ssd", "z1"])});
+            spec["nodeSelector"] =
+                json!({*self.chance.one(&["disk", KEYS[1]]): *self.chance.one(&["ssd", "z1"])});
         }
         if self.chance.percent(40) {
             spec["tolerations"] = (0..self.chance.number(1..3)).map(|_| self.toleration()).collect();
@@ -203,7 +207,8 @@ impl Pods {
         if !spread.is_empty() {
             spec["topologySpreadConstraints"] = spread.into();
         }
-        let own: Vec<(String, String)> = self.claims.iter().filter(|(ns, _)| ns == namespace).cloned().collect();
+        let own: Vec<(String, String)> =
+            self.claims.iter().filter(|(ns, _)| ns == namespace).cloned().collect();
         if !own.is_empty() && self.chance.percent(12) {
             let (_, claim) = self.chance.one(&own).clone();
             spec["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]);
@@ -323,8 +328,12 @@ impl Pods {
                 0 => json!({"key": KEYS[1], "operator": "In", "values": ["z1", "z2"]}),
                 1 => json!({"key": KEYS[1], "operator": "NotIn", "values": ["z3"]}),
                 2 => json!({"key": "disk", "operator": *self.chance.one(&["Exists", "DoesNotExist"])}),
-                3 => json!({"key": "size", "operator": "Gt", "values": [self.chance.number(1..6).to_string()]}),
-                4 => json!({"key": "size", "operator": "Lt", "values": [self.chance.number(4..9).to_string()]}),
+                3 => {
+                    json!({"key": "size", "operator": "Gt", "values": [self.chance.number(1..6).to_string()]})
+                }
+                4 => {
+                    json!({"key": "size", "operator": "Lt", "values": [self.chance.number(4..9).to_string()]})
+                }
                 _ => json!({"key": "disk", "operator": "In", "values": ["ssd"]}),
             })
             .collect();
@@ -349,7 +358,8 @@ impl Pods {
             2 => term["namespaceSelector"] = json!({"matchLabels": {"team": "red"}}),
             3 => {
                 term["namespaces"] = json!(["plain"]);
-                term["namespaceSelector"] = json!({"matchExpressions": [{"key": "stage", "operator": "Exists"}]});
+                term["namespaceSelector"] =
+                    json!({"matchExpressions": [{"key": "stage", "operator": "Exists"}]});
             }
             4 => term["matchLabelKeys"] = json!(["version"]),
             _ => {}
@@ -381,7 +391,9 @@ impl Pods {
             }
             if self.chance.percent(20) {
                 let terms: Vec<Value> = (0..self.chance.number(1..3))
-                    .map(|_| json!({"weight": self.chance.number(1..101), "podAffinityTerm": self.pod_term()}))
+                    .map(
+                        |_| json!({"weight": self.chance.number(1..101), "podAffinityTerm": self.pod_term()}),
+                    )
                     .collect();
                 put(kind, PREFERRED, terms.into());
             }

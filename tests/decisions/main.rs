@@ -37,6 +37,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 const ARRIVING: usize = 20;
 /// What differs is asked again so often: the real scheduler may not have seen all objects yet.
 const TRIES: usize = 4;
+/// So many decisions need every allowance.
+const WHOLE: usize = 2000;
 /// Differences shown in full.
 const SHOWN: usize = 25;
 
@@ -72,6 +74,9 @@ async fn decisions() -> Result<(), Failure> {
     }
     place.stop().await;
     println!("{tally} in {:.0?}", began.elapsed());
+    if wanted >= WHOLE {
+        Allowance::unused(&allowed).for_each(|allowance| println!("allowed, but not needed: {allowance}"));
+    }
     if tally.different > 0 {
         return Err(format!("{tally}").into());
     }

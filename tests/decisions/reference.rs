@@ -8,8 +8,8 @@ use std::{env, io};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::Notify;
 use tokio::sync::Mutex;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// By node, then by rule.
@@ -102,7 +102,8 @@ impl Log {
     }
 
     async fn take(&self, line: &str) {
-        let Some((pod, node, score)) = field(line, "pod").zip(field(line, "node")).zip(number(line)).map(flat)
+        let Some((pod, node, score)) =
+            field(line, "pod").zip(field(line, "node")).zip(number(line)).map(flat)
         else {
             return;
         };

@@ -17,9 +17,11 @@ pub fn objects(chance: &mut Chance, seed: u64, nodes: &[Value]) -> Vec<Value> {
     for node in nodes {
         if chance.percent(50) {
             let name = &node["metadata"]["name"];
-            objects.push(json!({"apiVersion": "storage.k8s.io/v1", "kind": "CSINode", "metadata": {"name": name},
+            objects.push(
+                json!({"apiVersion": "storage.k8s.io/v1", "kind": "CSINode", "metadata": {"name": name},
                 "spec": {"drivers": [{"name": "csi.test", "nodeID": name,
-                    "allocatable": {"count": chance.number(0..3)}}]}}));
+                    "allocatable": {"count": chance.number(0..3)}}]}}),
+            );
         }
     }
     for at in 0..chance.number(0..4) {
@@ -80,8 +82,7 @@ fn volume(chance: &mut Chance, name: &str, class: &str, claim: Option<(&str, &st
             json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [rule]}]}});
     }
     if let Some((namespace, claim)) = claim {
-        volume["spec"]["claimRef"] =
-            json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": claim});
+        volume["spec"]["claimRef"] = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": claim});
     }
     volume
 }

@@ -54,8 +54,11 @@ impl Place {
             create(&client, &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}}))
                 .await?;
         }
-        create(&client, &json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
-            "metadata": {"name": "decisions-high"}, "value": 1000}))
+        create(
+            &client,
+            &json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
+            "metadata": {"name": "decisions-high"}, "value": 1000}),
+        )
         .await?;
         let extender = Extender::start().await?;
         let scheduler = Scheduler::start(binary, directory, &file, &extender.address.to_string())?;
@@ -141,7 +144,8 @@ impl Place {
         let key = format!("{}/{name}", text(&pod["metadata"]["namespace"]));
         let api = self.pods(&pod);
         let created = api.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
-        let refused = wait(&api, &name, |pod: Option<&Pod>| pod.is_some_and(|pod| refusal(pod).is_some())).await?;
+        let refused =
+            wait(&api, &name, |pod: Option<&Pod>| pod.is_some_and(|pod| refusal(pod).is_some())).await?;
         let message = refusal(&refused).unwrap_or_default().to_owned();
         let found = self.extender.found.lock().await.remove(&key).unwrap_or_default();
         let own = ours::decide(&self.client, &created).await?;
@@ -158,8 +162,12 @@ impl Place {
         let key = format!("{}/{name}", text(&pod["metadata"]["namespace"]));
         let api = self.pods(&pod);
         api.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
-        let bound = wait(&api, &name, |pod: Option<&Pod>| node_of(pod).is_some() || pod.is_some_and(|pod| refusal(pod).is_some())).await?;
-        let node = node_of(Some(&bound)).ok_or_else(|| format!("{name} was not bound: {:?}", refusal(&bound)))?;
+        let bound = wait(&api, &name, |pod: Option<&Pod>| {
+            node_of(pod).is_some() || pod.is_some_and(|pod| refusal(pod).is_some())
+        })
+        .await?;
+        let node =
+            node_of(Some(&bound)).ok_or_else(|| format!("{name} was not bound: {:?}", refusal(&bound)))?;
         // Nobody scores where there is no choice.
         let scored = if found > 1 { found } else { 0 };
         let written = tokio::time::timeout(PATIENCE, self.scheduler.log.scores(&key, scored));
