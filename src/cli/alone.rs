@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kube::{
     Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -37,14 +37,19 @@ where
     done
 }
 
-/// A client of the cluster that the kubeconfig `file` leads to.
-pub(super) async fn client(file: &Path) -> Result<Client, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-    let kubeconfig = Kubeconfig::read_from(file).map_err(|error| failed(&error))?;
-    let options = KubeConfigOptions::default();
-    let mut config =
-        Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| failed(&error))?;
+/// A client of the cluster that the kubeconfig `file` leads to; without one,
+/// that of the environment or of the pod that this is.
+pub(super) async fn client(file: Option<&Path>) -> Result<Client, String> {
+    let mut config = match file {
+        Some(file) => from_file(file).await.map_err(|error| format!("{}: {error}", file.display()))?,
+        None => Config::infer().await.map_err(|error| error.to_string())?,
+    };
     // Watches are quiet for longer than the client would wait.
     config.read_timeout = None;
-    Client::try_from(config).map_err(|error| failed(&error))
+    Client::try_from(config).map_err(|error| error.to_string())
+}
+
+async fn from_file(file: &Path) -> Result<Config, KubeconfigError> {
+    let kubeconfig = Kubeconfig::read_from(file)?;
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await
 }

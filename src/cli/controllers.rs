@@ -19,9 +19,9 @@ const COMPONENT: &str = "kube-controller-manager";
 
 #[derive(Args)]
 pub(super) struct Controllers {
-    /// How the cluster is reached
+    /// How the cluster is reached [default: as kubectl does, or as a pod of it]
     #[arg(long, value_name = "FILE")]
-    kubeconfig: PathBuf,
+    kubeconfig: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
     /// The CA certificates that every namespace is given, in a PEM file
@@ -95,7 +95,7 @@ impl Controllers {
             config.root_ca = Some(read.map_err(|error| format!("{}: {error}", path.display()))?);
         }
         let election = self.election.election(COMPONENT)?;
-        let client = alone::client(&self.kubeconfig).await?;
+        let client = alone::client(self.kubeconfig.as_deref()).await?;
         let mut setup = Setup::new(client.clone(), config.clock.clone());
         coracle_controllers::start(&mut setup, &config);
         let Some(election) = election else {

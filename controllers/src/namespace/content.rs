@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, ListParams},
-    core::PartialObjectMeta,
+    core::{ApiResource, PartialObjectMeta},
 };
 
 use crate::framework::{Error, Served, absent};
@@ -15,8 +15,6 @@ use crate::framework::{Error, Served, absent};
 const AT_ONCE: usize = 8;
 /// Seconds that finalizers are expected to take.
 const FINALIZER_SECONDS: u64 = 15;
-/// Seconds that pods are expected to take to end.
-const POD_SECONDS: u64 = 30;
 
 /// What remains.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,16 +34,25 @@ impl Content {
         self.resources.is_empty()
     }
 
-    fn add(&mut self, resource: String, left: &[Meta]) {
+    /// Takes over what is left of a resource that may take `seconds` to end.
+    /// False when it should be gone: nothing holds it.
+    fn add(&mut self, resource: String, left: &[Meta], seconds: u64) -> bool {
         if left.is_empty() {
-            return;
+            return true;
         }
         self.resources.insert(resource, left.len());
-        self.estimate = self.estimate.max(1);
-        for finalizer in left.iter().flat_map(|object| object.metadata.finalizers.iter().flatten()) {
-            *self.finalizers.entry(finalizer.clone()).or_default() += 1;
-            self.estimate = self.estimate.max(FINALIZER_SECONDS);
+        let held: Vec<&String> =
+            left.iter().flat_map(|object| object.metadata.finalizers.iter().flatten()).collect();
+        let expected = match (seconds, held.is_empty()) {
+            (0, true) => 0,
+            (0, false) => FINALIZER_SECONDS,
+            (seconds, _) => seconds,
+        };
+        self.estimate = self.estimate.max(expected);
+        for finalizer in &held {
+            *self.finalizers.entry((*finalizer).clone()).or_default() += 1;
         }
+        expected > 0
     }
 }
 
@@ -67,10 +74,12 @@ impl Failures {
 type Meta = PartialObjectMeta<DynamicObject>;
 
 /// Deletes what it can, pods before everything else; returns what remains.
+/// Pods may take `pod_seconds` to end.
 pub(super) async fn delete_all(
     client: &Client,
     namespace: &str,
     served: Vec<Served>,
+    pod_seconds: u64,
     failures: &mut Failures,
 ) -> Content {
     let deletable =
@@ -78,13 +87,12 @@ pub(super) async fn delete_all(
     let (pods, others): (Vec<Served>, Vec<Served>) =
         deletable.partition(|served| served.resource.group.is_empty() && served.resource.plural == "pods");
     let mut content = Content::default();
-    delete_each(client, namespace, pods, &mut content, failures).await;
+    delete_each(client, namespace, pods, pod_seconds, &mut content, failures).await;
     if !content.is_empty() {
         content.pods_first = true;
-        content.estimate = content.estimate.max(POD_SECONDS);
         return content;
     }
-    delete_each(client, namespace, others, &mut content, failures).await;
+    delete_each(client, namespace, others, 0, &mut content, failures).await;
     content
 }
 
@@ -92,17 +100,21 @@ async fn delete_each(
     client: &Client,
     namespace: &str,
     served: Vec<Served>,
+    seconds: u64,
     content: &mut Content,
     failures: &mut Failures,
 ) {
     let deletions = served.into_iter().map(|served| async move {
-        let name = format!("{}.{}", served.resource.plural, served.resource.group);
-        (name, delete(client, namespace, &served).await)
+        let left = delete(client, namespace, &served).await;
+        (served.resource, left)
     });
     let mut done = stream::iter(deletions).buffer_unordered(AT_ONCE);
-    while let Some((name, left)) = done.next().await {
+    while let Some((ApiResource { group, version, plural, .. }, left)) = done.next().await {
         match left {
-            Ok(left) => content.add(name, &left),
+            Ok(left) if content.add(format!("{plural}.{group}"), &left, seconds) => {}
+            Ok(_) => failures.content.push(format!(
+                "unexpected items still remain in namespace: {namespace} for gvr: {group}/{version}, Resource={plural}"
+            )),
             Err(error) => failures.content.push(error.to_string()),
         }
     }
@@ -127,4 +139,27 @@ async fn delete(client: &Client, namespace: &str, served: &Served) -> Result<Vec
         }
     }
     Ok(absent(api.list(&list).await)?.map(|list| list.items).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+    use super::*;
+
+    #[test]
+    fn how_long_what_is_left_may_take() {
+        let check = |finalizers: &[&str], seconds: u64, expected: (u64, bool)| {
+            let finalizers = finalizers.iter().map(|finalizer| (*finalizer).to_owned()).collect();
+            let metadata = ObjectMeta { finalizers: Some(finalizers), ..ObjectMeta::default() };
+            let left = Meta { types: None, metadata, _phantom: std::marker::PhantomData };
+            let mut content = Content::default();
+            let well = content.add("pods.".to_owned(), &[left], seconds);
+            assert_eq!((content.estimate, well), expected, "{seconds}");
+        };
+        check(&[], 30, (30, true));
+        check(&["f"], 30, (30, true));
+        check(&["f"], 0, (FINALIZER_SECONDS, true));
+        check(&[], 0, (0, false));
+    }
 }

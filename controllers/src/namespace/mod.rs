@@ -12,7 +12,10 @@ use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus, Pod};
 use kube::{Api, Client, api::PostParams};
 
 use self::content::{Content, Failures};
-use crate::framework::{Clock, Error, Key, Next, Queue, Reconcile, Setup, Store, absent, discover};
+use crate::{
+    framework::{Clock, Error, Key, Next, Queue, Reconcile, Setup, Store, absent, discover},
+    pod,
+};
 
 const WORKERS: usize = 10;
 /// What this controller takes out of `spec.finalizers`.
@@ -46,6 +49,7 @@ pub(crate) fn start(setup: &mut Setup) {
         client: setup.client.clone(),
         clock: setup.clock.clone(),
         namespaces: namespaces.store(),
+        pods: pods.store(),
     };
     setup.reconcile("namespace-controller", queue, WORKERS, controller);
 }
@@ -67,6 +71,7 @@ struct Namespaces {
     client: Client,
     clock: Clock,
     namespaces: Arc<Store<Namespace>>,
+    pods: Arc<Store<Pod>>,
 }
 
 impl Reconcile<Key> for Namespaces {
@@ -99,7 +104,10 @@ impl Namespaces {
         let name = namespace.metadata.name.clone().unwrap_or_default();
         let mut failures = Failures::default();
         let content = match discover(&self.client).await {
-            Ok(served) => content::delete_all(&self.client, &name, served, &mut failures).await,
+            Ok(served) => {
+                let seconds = self.pod_seconds(&namespace);
+                content::delete_all(&self.client, &name, served, seconds, &mut failures).await
+            }
             Err(error) => {
                 failures.discovery = Some(error.to_string());
                 Content::default()
@@ -119,6 +127,19 @@ impl Namespaces {
         }
         self.finalize(namespace).await?;
         Ok(Next::Change)
+    }
+
+    /// How long the pods of an ending namespace may yet take: the longest
+    /// grace period, unless it has passed.
+    fn pod_seconds(&self, namespace: &Namespace) -> u64 {
+        let name = namespace.metadata.name.as_deref().unwrap_or_default();
+        let pods = self.pods.in_namespace(name);
+        let running = pods.iter().filter(|pod| !pod::is_terminal(pod));
+        let grace = running.filter_map(|pod| pod.spec.as_ref()?.termination_grace_period_seconds).max();
+        let grace = u64::try_from(grace.unwrap_or_default()).unwrap_or_default();
+        let since = namespace.metadata.deletion_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+        let passed = u64::try_from(self.clock.now().as_second() - since).unwrap_or_default();
+        if passed >= grace { 0 } else { grace }
     }
 
     async fn write_status(&self, namespace: &Namespace) -> Result<Namespace, Error> {
