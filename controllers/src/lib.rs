@@ -6,6 +6,9 @@
 mod cluster_role_aggregation;
 mod daemon_set;
 mod deployment;
+mod endpoint_slice;
+mod endpoint_slice_mirroring;
+mod endpoints;
 mod ephemeral_volume;
 pub mod framework;
 mod garbage_collector;
@@ -74,6 +77,12 @@ pub const CONTROLLERS: &[Controller] = &[
     },
     Controller { name: "statefulset-controller", start: |setup, _| stateful_set::start(setup) },
     Controller { name: "daemonset-controller", start: |setup, _| daemon_set::start(setup) },
+    Controller { name: "endpointslice-controller", start: |setup, _| endpoint_slice::start(setup) },
+    Controller { name: "endpoints-controller", start: |setup, _| endpoints::start(setup) },
+    Controller {
+        name: "endpointslice-mirroring-controller",
+        start: |setup, _| endpoint_slice_mirroring::start(setup),
+    },
     Controller {
         name: "clusterrole-aggregation-controller",
         start: |setup, _| cluster_role_aggregation::start(setup),

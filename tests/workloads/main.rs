@@ -3,6 +3,7 @@
 
 mod cluster;
 mod daemon_set;
+mod endpoint_slice;
 mod garbage;
 mod leader;
 mod namespace;
