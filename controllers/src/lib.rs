@@ -6,6 +6,7 @@
 mod cluster_role_aggregation;
 mod daemon_set;
 mod deployment;
+mod disruption;
 mod endpoint_slice;
 mod endpoint_slice_mirroring;
 mod endpoints;
@@ -77,6 +78,7 @@ pub const CONTROLLERS: &[Controller] = &[
     },
     Controller { name: "statefulset-controller", start: |setup, _| stateful_set::start(setup) },
     Controller { name: "daemonset-controller", start: |setup, _| daemon_set::start(setup) },
+    Controller { name: "disruption-controller", start: |setup, _| disruption::start(setup) },
     Controller { name: "endpointslice-controller", start: |setup, _| endpoint_slice::start(setup) },
     Controller { name: "endpoints-controller", start: |setup, _| endpoints::start(setup) },
     Controller {
