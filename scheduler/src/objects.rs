@@ -11,6 +11,8 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, Resource, api::ListParams};
 
+use crate::plugin::Happening;
+
 /// The name of the index of volume attachments by node.
 pub(crate) const BY_NODE: &str = "scheduler/node";
 
@@ -77,6 +79,28 @@ objects! {
 }
 
 impl Objects {
+    /// Calls `tell` when storage or devices change, with what that is to
+    /// waiting pods.
+    pub(crate) fn on_change(setup: &mut Setup, tell: impl Fn(Happening) + Clone + Send + Sync + 'static) {
+        fn hook<K: Reflected + Resource<DynamicType = ()>>(
+            setup: &mut Setup,
+            happening: Happening,
+            tell: impl Fn(Happening) + Send + Sync + 'static,
+        ) {
+            setup.reflect::<K>().on_change(move |_| tell(happening));
+        }
+        hook::<PersistentVolumeClaim>(setup, Happening::Storage, tell.clone());
+        hook::<PersistentVolume>(setup, Happening::Storage, tell.clone());
+        hook::<StorageClass>(setup, Happening::Storage, tell.clone());
+        hook::<CSINode>(setup, Happening::Storage, tell.clone());
+        hook::<CSIDriver>(setup, Happening::Storage, tell.clone());
+        hook::<CSIStorageCapacity>(setup, Happening::Storage, tell.clone());
+        hook::<VolumeAttachment>(setup, Happening::Storage, tell.clone());
+        hook::<ResourceClaim>(setup, Happening::Devices, tell.clone());
+        hook::<ResourceSlice>(setup, Happening::Devices, tell.clone());
+        hook::<DeviceClass>(setup, Happening::Devices, tell);
+    }
+
     fn indexed(self) -> Self {
         self.attachments.index(BY_NODE, |attachment| vec![attachment.spec.node_name.clone()]);
         self

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use coracle_controllers::framework::Key;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
-use crate::resources::{Resources, requests, scoring_requests};
+use crate::resources::{Resources, container_scoring_requests, requests, scoring_requests};
 
 /// A pod, and what its spec means.
 #[derive(Clone)]
@@ -18,6 +18,8 @@ pub struct PodInfo {
     pub requests: Resources,
     /// What it counts as when nodes are compared.
     pub scoring: Resources,
+    /// The same while it is to be placed.
+    pub wanting: Resources,
     /// The node's ports that it wants.
     pub ports: Vec<HostPort>,
 }
@@ -48,11 +50,14 @@ impl HostPort {
 impl PodInfo {
     /// Works `pod` out.
     pub fn new(pod: Arc<Pod>) -> Self {
-        let (requests, scoring, ports) = match &pod.spec {
-            Some(spec) => (requests(spec), scoring_requests(spec), host_ports(spec)),
+        let (requests, scoring, wanting, ports) = match &pod.spec {
+            Some(spec) => {
+                let wanting = container_scoring_requests(spec);
+                (requests(spec), scoring_requests(spec), wanting, host_ports(spec))
+            }
             None => Default::default(),
         };
-        Self { uid: pod.metadata.uid.clone().unwrap_or_default(), pod, requests, scoring, ports }
+        Self { uid: pod.metadata.uid.clone().unwrap_or_default(), pod, requests, scoring, wanting, ports }
     }
 
     /// Its spec.

@@ -108,24 +108,48 @@ impl Resources {
 /// sidecars (init containers that restart) from their turn on. Requests of the
 /// whole pod stand in for those of its containers; the overhead is added.
 pub fn requests(spec: &PodSpec) -> Resources {
-    total(spec, container_requests)
+    total(spec, container_requests, true)
 }
 
-/// What a pod counts as when nodes are compared: containers that ask for no
-/// CPU or memory still count as using some.
+/// What a pod counts as among those on a node, when nodes are compared:
+/// containers that ask for no CPU or memory still count as using some, unless
+/// the pod as a whole asks and any of it says how much.
 pub fn scoring_requests(spec: &PodSpec) -> Resources {
-    total(spec, |container| {
-        let list = container.resources.as_ref().and_then(|r| r.requests.as_ref());
-        let asks = |name: &str| list.is_some_and(|list| list.contains_key(name));
-        let mut resources = container_requests(container);
-        if !asks("cpu") {
-            resources.milli_cpu = DEFAULT_MILLI_CPU;
-        }
-        if !asks("memory") {
-            resources.memory = DEFAULT_MEMORY;
-        }
-        resources
-    })
+    let whole = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let lists = containers.filter_map(|container| container.resources.as_ref()?.requests.as_ref());
+    let lists: Vec<&List> = lists.chain(&spec.overhead).chain(whole).collect();
+    let said = |name: &str| is_whole(spec) && lists.iter().any(|list| list.contains_key(name));
+    let (cpu, memory) = (!said(CPU), !said(MEMORY));
+    total(spec, |container| with_defaults(container, cpu, memory), true)
+}
+
+/// What a pod counts as when it is to be placed and nodes are compared by how
+/// full they are: what its containers ask for, not the pod as a whole.
+pub fn container_scoring_requests(spec: &PodSpec) -> Resources {
+    total(spec, |container| with_defaults(container, true, true), false)
+}
+
+/// True when the pod as a whole asks for something.
+fn is_whole(spec: &PodSpec) -> bool {
+    let whole = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    whole
+        .into_iter()
+        .flatten()
+        .any(|(name, _)| [CPU, MEMORY].contains(&name.as_str()) || name.starts_with("hugepages-"))
+}
+
+fn with_defaults(container: &Container, cpu: bool, memory: bool) -> Resources {
+    let list = container.resources.as_ref().and_then(|r| r.requests.as_ref());
+    let asks = |name: &str| list.is_some_and(|list| list.contains_key(name));
+    let mut resources = container_requests(container);
+    if cpu && !asks(CPU) {
+        resources.milli_cpu = DEFAULT_MILLI_CPU;
+    }
+    if memory && !asks(MEMORY) {
+        resources.memory = DEFAULT_MEMORY;
+    }
+    resources
 }
 
 fn container_requests(container: &Container) -> Resources {
@@ -133,7 +157,7 @@ fn container_requests(container: &Container) -> Resources {
     list.map(Resources::parse).unwrap_or_default()
 }
 
-fn total(spec: &PodSpec, of: impl Fn(&Container) -> Resources) -> Resources {
+fn total(spec: &PodSpec, of: impl Fn(&Container) -> Resources, whole: bool) -> Resources {
     let mut sum = Resources::default();
     for container in &spec.containers {
         sum.add(&of(container));
@@ -151,7 +175,8 @@ fn total(spec: &PodSpec, of: impl Fn(&Container) -> Resources) -> Resources {
         most.raise(&needed);
     }
     sum.raise(&most);
-    if let Some(whole) = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()) {
+    let asked = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    if let Some(whole) = asked.filter(|_| whole) {
         replace(&mut sum, whole);
     }
     if let Some(overhead) = &spec.overhead {

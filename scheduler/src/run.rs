@@ -71,6 +71,8 @@ pub fn start(setup: &mut Setup, config: Config) {
         clock: config.clock,
         events,
     });
+    let on_object = scheduler.clone();
+    Objects::on_change(setup, move |happening| on_object.queue.happened(happening));
     let nodes = setup.reflect::<Node>();
     let on_node = scheduler.clone();
     nodes.on_change(move |change| on_node.node_changed(change));

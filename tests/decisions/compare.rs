@@ -62,7 +62,7 @@ pub fn refusals(reference: &Refused, ours: &Refused) -> Vec<Difference> {
 /// Compares scores and the choice.
 pub fn choice(reference: &Chosen, ours: &Chosen) -> Vec<Difference> {
     let mut differences = Vec::new();
-    if ours.found_one() {
+    if reference.scores.is_empty() && reference.nodes.len() == 1 {
         // Nobody scores where there is no choice.
         return missing(reference, ours).into_iter().collect();
     }
@@ -95,12 +95,6 @@ pub fn choice(reference: &Chosen, ours: &Chosen) -> Vec<Difference> {
     }
     differences.extend(missing(reference, ours));
     differences
-}
-
-impl Chosen {
-    fn found_one(&self) -> bool {
-        self.scores.is_empty() && self.nodes.len() == 1
-    }
 }
 
 fn missing(reference: &Chosen, ours: &Chosen) -> Option<Difference> {

@@ -361,7 +361,10 @@ impl Pods {
                 term["namespaceSelector"] =
                     json!({"matchExpressions": [{"key": "stage", "operator": "Exists"}]});
             }
-            4 => term["matchLabelKeys"] = json!(["version"]),
+            4 => {
+                term["labelSelector"] = json!({"matchLabels": {"app": *self.chance.one(APPS)}});
+                term["matchLabelKeys"] = json!(["version"]);
+            }
             _ => {}
         }
         term
@@ -427,6 +430,7 @@ impl Pods {
                 constraint["nodeTaintsPolicy"] = (*self.chance.one(&["Honor", "Ignore"])).into();
             }
             if self.chance.percent(20) {
+                constraint["labelSelector"] = json!({"matchLabels": {"app": *self.chance.one(APPS)}});
                 constraint["matchLabelKeys"] = json!(["version"]);
             }
             constraints.push(constraint);

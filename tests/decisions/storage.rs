@@ -69,7 +69,7 @@ fn class(name: &str, mode: &str, provisioner: &str, zone: Option<&str>) -> Value
 fn volume(chance: &mut Chance, name: &str, class: &str, claim: Option<(&str, &str)>) -> Value {
     let size = format!("{}Gi", chance.number(1..12));
     let mut volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
-        "spec": {"accessModes": ["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"],
+        "spec": {"accessModes": ["ReadWriteOnce", "ReadWriteMany"],
             "capacity": {"storage": size}, "storageClassName": class,
             "csi": {"driver": "csi.test", "volumeHandle": name}}});
     if chance.percent(40) {

@@ -16,6 +16,7 @@ mod taint_toleration;
 pub(crate) mod tally;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -33,6 +34,10 @@ pub fn default_plugins(objects: &Objects) -> Vec<Arc<dyn Plugin>> {
         Arc::new(node_affinity::NodeAffinity::new(Default::default())),
         Arc::new(node_ports::NodePorts),
         Arc::new(node_resources::NodeResourcesFit::new(Default::default())),
+        Arc::new(volumes::VolumeRestrictions::new(tally.clone(), objects.clone())),
+        Arc::new(volumes::NodeVolumeLimits(objects.clone())),
+        Arc::new(volumes::VolumeBinding::new(Default::default(), objects.clone())),
+        Arc::new(volumes::VolumeZone(objects.clone())),
         Arc::new(pod_topology_spread::PodTopologySpread::new(
             Default::default(),
             tally.clone(),

@@ -5,6 +5,8 @@ use k8s_openapi::api::core::v1::{
     Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, PreferredSchedulingTerm,
 };
 
+use super::tally::Labels;
+
 const NAME_FIELD: &str = "metadata.name";
 
 /// What a node must be for a pod.
@@ -50,9 +52,16 @@ impl Selection {
 
     /// True when `node` will do.
     pub(crate) fn matches(&self, node: &Node) -> bool {
-        let label = |key: &str| label(node, key);
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        self.matches_labels(name, node.metadata.labels.as_ref())
+    }
+
+    /// True when a node with these labels will do. Without a name, what is
+    /// said of names does not matter.
+    pub(crate) fn matches_labels(&self, name: &str, labels: Option<&Labels>) -> bool {
+        let label = |key: &String| labels.and_then(|labels| labels.get(key));
         self.labels.iter().all(|(key, value)| label(key) == Some(value))
-            && self.terms.as_ref().is_none_or(|terms| terms.iter().any(|term| term.matches(node)))
+            && self.terms.as_ref().is_none_or(|terms| terms.iter().any(|term| term.matches(name, labels)))
     }
 }
 
@@ -69,7 +78,9 @@ impl Preferences {
 
     /// The weights of what `node` meets.
     pub(crate) fn score(&self, node: &Node) -> i64 {
-        self.0.iter().filter(|(_, term)| term.matches(node)).map(|(weight, _)| weight).sum()
+        let (name, labels) =
+            (node.metadata.name.as_deref().unwrap_or_default(), node.metadata.labels.as_ref());
+        self.0.iter().filter(|(_, term)| term.matches(name, labels)).map(|(weight, _)| weight).sum()
     }
 }
 
@@ -89,18 +100,14 @@ impl Term {
         Some(Self { labels, fields })
     }
 
-    fn matches(&self, node: &Node) -> bool {
-        let name = node.metadata.name.as_deref().unwrap_or_default();
-        self.labels.iter().all(|rule| rule.matches(label(node, rule.key()).map(String::as_str)))
+    fn matches(&self, name: &str, labels: Option<&Labels>) -> bool {
+        let label = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
+        self.labels.iter().all(|rule| rule.matches(label(rule.key())))
             && self.fields.iter().all(|field| {
                 let value = if field.key == NAME_FIELD { name } else { "" };
                 name.is_empty() || (value == field.value) == field.equal
             })
     }
-}
-
-fn label<'a>(node: &'a Node, key: &str) -> Option<&'a String> {
-    node.metadata.labels.as_ref()?.get(key)
 }
 
 fn requirement(rule: &NodeSelectorRequirement) -> Option<Requirement> {

@@ -7,6 +7,7 @@ mod strategy;
 
 pub(super) use balance::BalancedAllocation;
 pub(super) use fit::NodeResourcesFit;
+pub(super) use strategy::{Point, shaped};
 
 use serde::Deserialize;
 

@@ -62,7 +62,7 @@ impl Strategy {
         let mut sum = 0i64;
         let mut weights = 0i64;
         for resource in &self.resources {
-            let Some(share) = share(&resource.name, &node.scoring, &pod.scoring, node) else { continue };
+            let Some(share) = share(&resource.name, &node.scoring, &pod.wanting, node) else { continue };
             let score = match self.kind {
                 Kind::LeastAllocated => least(&share),
                 Kind::MostAllocated => part(share.after.min(share.capacity), share.capacity),

@@ -19,6 +19,7 @@ use std::{
     sync::Arc,
 };
 
+use coracle_controllers::storage::claims_of;
 use k8s_openapi::api::core::v1::Node;
 use parking_lot::{Mutex, MutexGuard};
 
@@ -81,6 +82,8 @@ struct Counts {
     carried: Carried,
     /// How many nodes have each image.
     images: Arc<HashMap<String, usize>>,
+    /// How many pods use each claim, by namespace and name.
+    claims: HashMap<String, usize>,
     now: u64,
 }
 
@@ -135,6 +138,11 @@ impl View<'_> {
     pub(crate) fn pods_on(&mut self, sort: &Sort) -> Arc<Vec<u32>> {
         self.0.count(sort);
         self.0.groups.get(sort).map(|group| group.by_slot().clone()).unwrap_or_default()
+    }
+
+    /// True when a pod that is placed uses the claim.
+    pub(crate) fn uses_claim(&self, namespace: &str, name: &str) -> bool {
+        self.0.claims.contains_key(&format!("{namespace}/{name}"))
     }
 
     /// How many nodes have each image.
@@ -274,6 +282,14 @@ impl Counts {
             self.column(&one.key);
         }
         self.carried.change(wished, slot, more, &self.columns);
+        let namespace = pod.pod.metadata.namespace.as_deref().unwrap_or_default();
+        for name in claims_of(&pod.pod) {
+            let count = self.claims.entry(format!("{namespace}/{name}")).or_default();
+            *count = if more > 0 { *count + 1 } else { count.saturating_sub(1) };
+            if *count == 0 {
+                self.claims.remove(&format!("{namespace}/{name}"));
+            }
+        }
     }
 
     fn relabel(&mut self, slot: usize, before: Option<&NodeInfo>, after: Option<&NodeInfo>) {
