@@ -10,6 +10,7 @@ pub mod field;
 pub mod format;
 pub mod object;
 pub mod quantity;
+pub mod quota;
 pub mod resource;
 pub mod schema;
 pub mod selector;

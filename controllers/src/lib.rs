@@ -23,6 +23,7 @@ mod pod_control;
 mod pod_garbage_collector;
 mod provisioner;
 mod replica_set;
+mod resource_quota;
 mod root_ca;
 mod selection;
 mod service_account;
@@ -78,6 +79,7 @@ pub const CONTROLLERS: &[Controller] = &[
     },
     Controller { name: "statefulset-controller", start: |setup, _| stateful_set::start(setup) },
     Controller { name: "daemonset-controller", start: |setup, _| daemon_set::start(setup) },
+    Controller { name: "resourcequota-controller", start: |setup, _| resource_quota::start(setup) },
     Controller { name: "disruption-controller", start: |setup, _| disruption::start(setup) },
     Controller { name: "endpointslice-controller", start: |setup, _| endpoint_slice::start(setup) },
     Controller { name: "endpoints-controller", start: |setup, _| endpoints::start(setup) },

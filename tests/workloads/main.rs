@@ -10,5 +10,6 @@ mod namespace;
 mod node;
 mod replica_set;
 mod replication_controller;
+mod resource_quota;
 mod stateful_set;
 mod volume;

@@ -20,6 +20,7 @@ pub mod pod_resize_validator;
 pub mod pod_security;
 pub mod pod_topology_labels;
 pub mod priority;
+pub mod resource_quota;
 pub mod runtime_class;
 pub mod service_account;
 mod signers;
@@ -133,6 +134,8 @@ pub async fn validate(
     cluster_trust_bundle_attest::validate(attributes, new, old)?;
     certificate_subject_restriction::validate(attributes, new)?;
     pod_resize_validator::validate(attributes, new, old).await?;
+    // At last: what others refuse is not charged.
+    resource_quota::validate(attributes, new, old).await?;
     Ok(warnings)
 }
 

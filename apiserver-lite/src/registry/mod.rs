@@ -15,6 +15,7 @@ pub mod page;
 pub mod read;
 pub mod rows;
 pub mod scale;
+pub mod turns;
 pub mod write;
 
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct Registry {
     pub kept: Kept,
     /// What custom resources there are.
     pub definitions: Arc<Definitions>,
+    /// Who charges a quota next.
+    pub charging: turns::Turns,
     rows: ArcSwap<Rows>,
 }
 
@@ -53,7 +56,15 @@ impl Registry {
     pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>, config: Config, rows: Rows) -> Self {
         let definitions = Arc::new(Definitions::new(rows.all()));
         hub.tap(definitions.prefix(), definitions.clone());
-        Self { store, hub, config, kept: Kept::default(), definitions, rows: ArcSwap::from_pointee(rows) }
+        Self {
+            store,
+            hub,
+            config,
+            kept: Kept::default(),
+            definitions,
+            charging: turns::Turns::default(),
+            rows: ArcSwap::from_pointee(rows),
+        }
     }
 
     /// The kinds that are served now: with the custom resources of every
