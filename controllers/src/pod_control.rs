@@ -9,7 +9,10 @@ use kube::{
     api::{DeleteParams, PostParams},
 };
 
-use crate::framework::{Clock, Error, Expectations, Key, Recorder, Reflected, Severity, Store};
+use crate::{
+    framework::{Clock, Error, Expectations, Key, Recorder, Reflected, Severity, Store},
+    slow_start::slow_start,
+};
 
 /// What is done to pods in the name of their owners.
 pub(crate) struct PodControl {
@@ -34,15 +37,7 @@ impl PodControl {
     where
         O: Reflected + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        let (mut at, mut batch) = (0, 1);
-        while let Some(rest) = pods.get(at..).filter(|rest| !rest.is_empty()) {
-            let some = &rest[..batch.min(rest.len())];
-            let results = join_all(some.iter().map(|pod| self.create_one(key, owner, pod))).await;
-            results.into_iter().collect::<Result<Vec<()>, Error>>()?;
-            at += some.len();
-            batch *= 2;
-        }
-        Ok(())
+        slow_start(pods, |pod| async move { self.create_one(key, owner, &pod).await }).await
     }
 
     async fn create_one<O: Reflected + Resource<DynamicType = ()>>(

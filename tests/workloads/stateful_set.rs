@@ -1,78 +1,105 @@
 //! StatefulSet.
 
 use k8s_openapi::api::{
-    apps::v1::{ControllerRevision, StatefulSet},
+    apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus},
     core::v1::{PersistentVolumeClaim, Pod},
 };
 use kube::{
-    Api, ResourceExt,
+    Api, Client, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cluster::{Outcome, create, until, until_all, with};
 
-fn names<K: ResourceExt>(objects: &[K]) -> Vec<String> {
-    objects.iter().map(ResourceExt::name_any).collect()
+fn web(replicas: i32) -> Value {
+    json!({
+        "metadata": { "name": "web" },
+        "spec": {
+            "replicas": replicas,
+            "serviceName": "web",
+            "selector": { "matchLabels": { "app": "web" } },
+            "persistentVolumeClaimRetentionPolicy": { "whenDeleted": "Delete", "whenScaled": "Delete" },
+            "template": {
+                "metadata": { "labels": { "app": "web" } },
+                "spec": { "containers": [{ "name": "main", "image": "example:1" }], "terminationGracePeriodSeconds": 0 },
+            },
+            "volumeClaimTemplates": [{
+                "metadata": { "name": "data" },
+                "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Mi" } } },
+            }],
+        },
+    })
+}
+
+fn names<K: kube::Resource>(items: &[K]) -> Vec<String> {
+    items.iter().map(ResourceExt::name_any).collect()
+}
+
+async fn change(client: &Client, change: Value) -> Outcome {
+    let sets: Api<StatefulSet> = Api::default_namespaced(client.clone());
+    sets.patch("web", &PatchParams::default(), &Patch::Merge(change)).await?;
+    Ok(())
+}
+
+async fn until_status(
+    client: &Client,
+    enough: impl Fn(&StatefulSetStatus) -> bool,
+) -> Outcome<StatefulSetStatus> {
+    let sets: Api<StatefulSet> = Api::default_namespaced(client.clone());
+    let set = until(&sets, "web", |set| {
+        let status = set.status.clone().unwrap_or_default();
+        status.observed_generation == set.metadata.generation && enough(&status)
+    });
+    Ok(set.await?.status.unwrap_or_default())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_keeps_its_pods_and_their_data() {
-    let outcome: Outcome = with(async |client| {
-        create::<StatefulSet>(
-            &client,
-            json!({
-                "metadata": { "name": "db" },
-                "spec": {
-                    "replicas": 3,
-                    "serviceName": "db",
-                    "selector": { "matchLabels": { "app": "db" } },
-                    "persistentVolumeClaimRetentionPolicy": { "whenDeleted": "Delete", "whenScaled": "Retain" },
-                    "template": {
-                        "metadata": { "labels": { "app": "db" } },
-                        "spec": { "containers": [{ "name": "main", "image": "example:1" }] },
-                    },
-                    "volumeClaimTemplates": [{
-                        "metadata": { "name": "data" },
-                        "spec": {
-                            "accessModes": ["ReadWriteOnce"],
-                            "resources": { "requests": { "storage": "1Gi" } },
-                        },
-                    }],
-                },
-            }),
-        )
-        .await?;
-        let sets: Api<StatefulSet> = Api::default_namespaced(client.clone());
+async fn its_pods_have_names_claims_and_revisions() {
+    let outcome = with(async |client| {
         let pods: Api<Pod> = Api::default_namespaced(client.clone());
         let claims: Api<PersistentVolumeClaim> = Api::default_namespaced(client.clone());
-        let ready = |set: &StatefulSet| set.status.as_ref().and_then(|it| it.ready_replicas);
-        until(&sets, "db", |set| ready(set) == Some(3)).await?;
-        assert_eq!(names(&until_all(&pods, "app=db", |_| true).await?), ["db-0", "db-1", "db-2"]);
-        until_all(&claims, "app=db", |all| names(all) == ["data-db-0", "data-db-1", "data-db-2"]).await?;
-
-        let change = json!({ "spec": { "template": { "spec": {
-            "containers": [{ "name": "main", "image": "example:2" }] } } } });
-        sets.patch("db", &PatchParams::default(), &Patch::Strategic(change)).await?;
-        until(&sets, "db", |set| {
-            let status = set.status.as_ref();
-            status.is_some_and(|it| {
-                it.observed_generation == set.metadata.generation
-                    && it.current_revision == it.update_revision
-                    && it.ready_replicas == Some(3)
-            })
-        })
-        .await?;
         let revisions: Api<ControllerRevision> = Api::default_namespaced(client.clone());
-        until_all(&revisions, "app=db", |all| all.len() == 2).await?;
+        let set: StatefulSet = create(&client, web(2)).await?;
+        let first = until_status(&client, |status| status.ready_replicas == Some(2)).await?;
+        assert_eq!(names(&pods.list(&Default::default()).await?.items), ["web-0", "web-1"]);
+        let owner = |claim: &PersistentVolumeClaim| claim.owner_references().first().map(|it| it.uid.clone());
+        let owned = until_all(&claims, "app=web", |claims| {
+            claims.len() == 2 && claims.iter().all(|claim| owner(claim) == set.uid())
+        });
+        assert_eq!(names(&owned.await?), ["data-web-0", "data-web-1"]);
 
-        sets.patch("db", &PatchParams::default(), &Patch::Merge(json!({ "spec": { "replicas": 1 } }))).await?;
-        until_all(&pods, "app=db", |all| names(all) == ["db-0"]).await?;
-        assert_eq!(until_all(&claims, "app=db", |_| true).await?.len(), 3, "data outlives pods");
-        sets.delete("db", &DeleteParams::default()).await?;
-        until_all(&claims, "app=db", <[_]>::is_empty).await?;
+        // A new template comes from the end; the old one is kept.
+        let second = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "main", "image": "example:2" }] } } } });
+        change(&client, second).await?;
+        let updated = until_status(&client, |status| {
+            status.updated_replicas == Some(2)
+                && status.ready_replicas == Some(2)
+                && status.current_revision == status.update_revision
+        });
+        assert_ne!(updated.await?.current_revision, first.current_revision);
+        assert_eq!(revisions.list(&Default::default()).await?.items.len(), 2);
+        // Back again: no third revision.
+        let back = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "main", "image": "example:1" }] } } } });
+        change(&client, back).await?;
+        let gone_back = |status: &StatefulSetStatus| {
+            status.current_revision == first.current_revision && status.ready_replicas == Some(2)
+        };
+        until_status(&client, gone_back).await?;
+        let kept = revisions.list(&Default::default()).await?.items;
+        let mut numbers: Vec<_> = kept.iter().filter_map(|it| it.revision).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [2, 3]);
+
+        // Claims of pods that are scaled away go with them, the others with the set.
+        change(&client, json!({ "spec": { "replicas": 1 } })).await?;
+        until_all(&claims, "app=web", |claims| claims.len() == 1).await?;
+        let sets: Api<StatefulSet> = Api::default_namespaced(client.clone());
+        sets.delete("web", &DeleteParams::default()).await?;
+        until_all(&claims, "app=web", <[_]>::is_empty).await?;
+        until_all(&pods, "app=web", <[_]>::is_empty).await?;
+        until_all(&revisions, "", <[_]>::is_empty).await?;
         Ok(())
-    })
-    .await;
-    outcome.expect("a set keeps its pods and their data");
+    });
+    outcome.await.expect("a set's pods are as they should be");
 }

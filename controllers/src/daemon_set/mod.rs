@@ -1,21 +1,20 @@
-//! Keeps one pod of a DaemonSet on each node that is to have one.
+//! Keeps a pod on every node that a DaemonSet's template may run on.
 //!
-//! Start at [`plan::plan`].
+//! Start at [`plan::plan`]. A reconcile goes in two steps: which revision the
+//! set's template is ([`revision::turn`]), and what its pods need.
 
+mod backoff;
+mod daemon;
 mod execute;
-mod node;
 mod plan;
+mod revision;
+mod rollout;
 mod status;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         apps::v1::{ControllerRevision, DaemonSet},
@@ -23,21 +22,22 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
-use kube::Client;
-use parking_lot::Mutex;
 
+use self::{
+    backoff::Backoff,
+    daemon::{Place, Places},
+    plan::Field,
+};
 use crate::{
     framework::{
-        Change, Claims, Controller, Error, Expectations, Key, Next, Queue, Reconcile, Setup, Severity, Store,
-        Style, claim, controller_of, controller_reference, matches, patch_claims,
+        Change, Error, Expectations, Key, Next, Queue, Reconcile, Setup, Severity, Store, Style,
+        controller_of, matches,
     },
-    history::{History, Wanted},
+    pod::{self, BY_NODE},
     pod_control::PodControl,
 };
 
 const WORKERS: usize = 2;
-/// The label by which a pod tells which revision it is of.
-pub(crate) const HASH_LABEL: &str = "controller-revision-hash";
 
 /// Puts the controller in.
 pub(crate) fn start(setup: &mut Setup) {
@@ -45,6 +45,7 @@ pub(crate) fn start(setup: &mut Setup) {
     let pods = setup.reflect::<Pod>();
     let nodes = setup.reflect::<Node>();
     let revisions = setup.reflect::<ControllerRevision>();
+    pod::index_by_node(&pods.store());
     let queue = Queue::new();
     let on_set = queue.clone();
     sets.on_change(move |change| {
@@ -54,24 +55,13 @@ pub(crate) fn start(setup: &mut Setup) {
     });
     let (on_pod, known) = (queue.clone(), sets.store());
     pods.on_change(move |change| on_pod.extend(concerned(change, &known)));
-    let (on_revision, known) = (queue.clone(), sets.store());
-    revisions.on_change(move |change| on_revision.extend(concerned(change, &known)));
-    let (on_node, known) = (queue.clone(), sets.store());
-    nodes.on_change(move |change| {
-        if node::changed(change) {
-            on_node.extend(known.all().iter().map(|set| Key::of(&set.metadata)));
-        }
-    });
+    let (on_node, known, known_pods) = (queue.clone(), sets.store(), pods.store());
+    nodes.on_change(move |change| on_node.extend(unsettled(change, &known, &known_pods)));
     let controller = DaemonSets {
-        client: setup.client.clone(),
         sets: sets.store(),
         nodes: nodes.store(),
-        history: History {
-            client: setup.client.clone(),
-            revisions: revisions.store(),
-            label: HASH_LABEL,
-            annotated: true,
-        },
+        revisions: revisions.store(),
+        backoff: Backoff::default(),
         control: PodControl {
             client: setup.client.clone(),
             clock: setup.clock.clone(),
@@ -79,102 +69,100 @@ pub(crate) fn start(setup: &mut Setup) {
             pods: pods.store(),
             expectations: Expectations::default(),
         },
-        failed: Mutex::default(),
     };
     setup.reconcile("daemonset-controller", queue, WORKERS, controller);
 }
 
-/// The sets that a change of what they own may concern, or that could adopt it.
-fn concerned<K>(change: &Change<'_, K>, sets: &Store<DaemonSet>) -> Vec<Key>
-where
-    K: crate::framework::Reflected,
-{
-    let owners = change.controllers().filter(|(kind, ..)| *kind == "DaemonSet");
-    let mut keys: Vec<Key> = owners.map(|(_, name, namespace)| Key::namespaced(namespace, name)).collect();
-    if let Some(object) = change.after
-        && controller_of(object.meta()).is_none()
+/// The sets that a change of a pod may concern: its owners before and after,
+/// or, when it has none, those that could adopt it.
+fn concerned(change: &Change<'_, Pod>, sets: &Store<DaemonSet>) -> Vec<Key> {
+    let mut keys: Vec<Key> = change
+        .controllers()
+        .filter(|(kind, ..)| *kind == "DaemonSet")
+        .map(|(_, name, namespace)| Key::namespaced(namespace, name))
+        .collect();
+    if let Some(pod) = change.after
+        && controller_of(&pod.metadata).is_none()
         && change.relabelled()
     {
-        let candidates = sets.in_namespace(object.meta().namespace.as_deref().unwrap_or_default());
-        let selects = |set: &Arc<DaemonSet>| matches(selector(set), object.meta().labels.as_ref());
-        keys.extend(candidates.iter().filter(|set| selects(set)).map(|set| Key::of(&set.metadata)));
+        let candidates = sets.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default());
+        let selects = |set: &&Arc<DaemonSet>| matches(&set.spec.selector, pod.metadata.labels.as_ref());
+        keys.extend(candidates.iter().filter(selects).map(|set| Key::of(&set.metadata)));
     }
     keys.dedup();
     keys
 }
 
-fn selector(set: &DaemonSet) -> &LabelSelector {
-    &set.spec.selector
+/// The sets that have something to do because of a change of a node.
+fn unsettled(change: &Change<'_, Node>, sets: &Store<DaemonSet>, pods: &Store<Pod>) -> Vec<Key> {
+    let taints = |node: &Node| node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+    if let (Some(before), Some(after)) = (change.before, change.after)
+        && before.metadata.labels == after.metadata.labels
+        && taints(before) == taints(after)
+    {
+        return Vec::new();
+    }
+    let Some(node) = change.sides().last() else { return Vec::new() };
+    let on_node = pods.indexed(BY_NODE, node.metadata.name.as_deref().unwrap_or_default());
+    let concerns = |set: &&Arc<DaemonSet>| {
+        let place = Places::of(set).on(node);
+        let owner = |pod: &Arc<Pod>| controller_of(&pod.metadata).map(|owner| owner.uid.clone());
+        let scheduled = on_node.iter().any(|pod| owner(pod) == set.metadata.uid);
+        let misplaced = set.status.as_ref().is_some_and(|status| status.number_misscheduled > 0);
+        match place {
+            // A pod for a node that is gone will never come to it.
+            Place::Runs if change.after.is_none() => true,
+            Place::Runs => !scheduled || misplaced,
+            Place::Stays => scheduled && misplaced,
+            Place::Leaves => scheduled,
+        }
+    };
+    let settled_before = |set: &&Arc<DaemonSet>| {
+        let place = |node: &Arc<Node>| Places::of(set).on(node);
+        change.before.map(place) == change.after.map(place)
+    };
+    // What a set reports also changes when a node becomes one that it could run on.
+    let sets = sets.all();
+    sets.iter()
+        .filter(|set| concerns(set) || !settled_before(set))
+        .map(|set| Key::of(&set.metadata))
+        .collect()
 }
 
 struct DaemonSets {
-    client: Client,
     sets: Arc<Store<DaemonSet>>,
     nodes: Arc<Store<Node>>,
-    history: History,
+    revisions: Arc<Store<ControllerRevision>>,
+    backoff: Backoff,
     control: PodControl,
-    // When a failed pod of a set on a node was last deleted, and how long the next has to wait.
-    failed: Mutex<HashMap<(String, String), (Timestamp, Duration)>>,
 }
 
 impl Reconcile<Key> for DaemonSets {
     async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
+        let now = self.control.clock.now();
         // Before the pods: what this says must not be newer than what they show.
-        let settled = self.control.settled(key);
+        let settled = self.control.expectations.satisfied(key, &self.control.pods, now);
         let Some(set) = self.sets.get(key) else {
             self.control.expectations.forget(key);
+            self.backoff.forget(key);
             return Ok(Next::Change);
         };
-        let spec = &set.spec;
-        if *selector(&set) == LabelSelector::default() {
-            let text = "This daemon set is selecting all pods. A non-empty selector is required.";
-            self.control.events.event(&*set, Severity::Warning, "SelectingAll", text);
+        if set.spec.selector == LabelSelector::default() {
+            let message = "This daemon set is selecting all pods. A non-empty selector is required.";
+            self.control.events.event(&*set, Severity::Warning, "SelectingAll", message);
             return Ok(Next::Change);
         }
-        // Who cleans up after it does it without us.
         if set.metadata.deletion_timestamp.is_some() {
             return Ok(Next::Change);
         }
-        let collisions = set.status.as_ref().and_then(|status| status.collision_count);
-        let wanted = Wanted { template: &spec.template, selector: &spec.selector, collisions };
-        let history = self.history.settle(&*set, &wanted).await?;
-        let pods = self.pods(&set).await?;
-        let observed = plan::Observed {
-            nodes: self.nodes.all(),
-            pods: node::by_node(&pods),
-            hash: self.history.hash_of(&history.newest).to_owned(),
-            settled,
-            waits: self.waits(&set),
-            set,
-        };
-        self.execute(key, &observed, &history, &pods).await
-    }
-}
-
-impl DaemonSets {
-    async fn pods(&self, set: &DaemonSet) -> Result<Vec<Arc<Pod>>, Error> {
-        let meta = &set.metadata;
-        let store = &self.control.pods;
-        let mut candidates = store.controlled_by(meta.uid.as_deref().unwrap_or_default());
-        candidates.extend(store.orphans_in(meta.namespace.as_deref().unwrap_or_default()));
-        let reference = controller_reference(set);
-        let controller = Controller { reference: &reference, selector: selector(set), ending: false };
-        let Claims { owned, changes } = claim(&controller, candidates, |_| true);
-        patch_claims(&self.client, set, &reference, &changes).await?;
-        Ok(owned)
-    }
-
-    // For how long nodes have to wait until a failed pod on them is deleted.
-    fn waits(&self, set: &DaemonSet) -> BTreeMap<String, Duration> {
-        let now = self.control.clock.now();
-        let uid = set.metadata.uid.as_deref().unwrap_or_default();
-        let mut failed = self.failed.lock();
-        failed.retain(|_, (at, wait)| now.duration_since(*at).unsigned_abs() < *wait * 2);
-        let left =
-            failed.iter().filter(|((owner, _), _)| owner == uid).filter_map(|((_, node), (at, wait))| {
-                let left = wait.checked_sub(now.duration_since(*at).unsigned_abs())?;
-                Some((node.clone(), left))
-            });
-        left.collect()
+        let pods = self.claim_pods(key, &set).await?;
+        let (hash, old) = self.revision(&set, &pods).await?;
+        let generation = execute::acted_on(&set);
+        let waiting = self.backoff.waiting(key, generation, now);
+        let nodes = self.nodes.all();
+        let observed = plan::Observed { set, pods, nodes, hash, settled, waiting };
+        let field = Field::of(&observed, now);
+        let plan = plan::plan(&field);
+        self.execute(key, &field, plan, &old).await
     }
 }

@@ -10,7 +10,7 @@ mod revision;
 mod rollout;
 mod scale;
 mod status;
-mod template;
+pub(crate) mod template;
 #[cfg(test)]
 mod tests;
 mod work;

@@ -15,7 +15,7 @@ pub(super) fn equal(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
 }
 
 /// A short text that differs between templates, and with `collisions`.
-pub(super) fn hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
+pub(crate) fn hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
     let mut hash = short_hash::fnv32a(short_hash::BASIS, canonical(template).to_string().as_bytes());
     if let Some(collisions) = collisions {
         hash = short_hash::fnv32a(hash, &collisions.to_le_bytes());

@@ -3,12 +3,10 @@
 use std::{cmp::Ordering, sync::Arc};
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::apps::v1::{Deployment, ReplicaSet},
-    apimachinery::pkg::util::intstr::IntOrString,
-};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 
 use super::{revision, template};
+use crate::portion::{Round, scaled};
 
 /// A ReplicaSet as it is going to be.
 pub(super) struct Set {
@@ -167,27 +165,4 @@ impl Work {
 pub(super) struct Sizes {
     pub(super) desired: i32,
     pub(super) most: i32,
-}
-
-#[derive(Clone, Copy)]
-enum Round {
-    Up,
-    Down,
-}
-
-/// A number, or a percentage of `total`; nothing and nonsense are zero.
-fn scaled(value: Option<&IntOrString>, total: i32, round: Round) -> i32 {
-    match value {
-        None => 0,
-        Some(IntOrString::Int(number)) => *number,
-        Some(IntOrString::String(text)) => {
-            let Some(percent) = text.strip_suffix('%').and_then(|n| n.parse::<i64>().ok()) else { return 0 };
-            let product = percent.saturating_mul(i64::from(total));
-            let rounded = match round {
-                Round::Up => product.saturating_add(99).div_euclid(100),
-                Round::Down => product.div_euclid(100),
-            };
-            i32::try_from(rounded).unwrap_or(i32::MAX)
-        }
-    }
 }

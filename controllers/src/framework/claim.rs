@@ -49,11 +49,11 @@ impl<K> Default for Claims<K> {
 }
 
 /// Decides for each candidate whether it is owned, adopted, released or
-/// somebody else's.
+/// somebody else's. What the controller selects must also be as `belongs` says.
 pub fn claim<K: Reflected>(
     controller: &Controller<'_>,
     candidates: impl IntoIterator<Item = Arc<K>>,
-    adoptable: impl Fn(&K) -> bool,
+    belongs: impl Fn(&K) -> bool,
 ) -> Claims<K> {
     let mut claims = Claims::default();
     for object in candidates {
@@ -61,12 +61,12 @@ pub fn claim<K: Reflected>(
         let selected = matches(controller.selector, meta.labels.as_ref());
         match controller_of(meta) {
             Some(owner) if owner.uid != controller.reference.uid => {}
-            Some(_) if selected => claims.owned.push(object),
+            Some(_) if selected && belongs(&object) => claims.owned.push(object),
             Some(_) if controller.ending => {}
             Some(_) => claims.changes.push((Claim::Release, object)),
             None => {
                 let ending = controller.ending || meta.deletion_timestamp.is_some();
-                if selected && !ending && adoptable(&object) {
+                if selected && !ending && belongs(&object) {
                     claims.changes.push((Claim::Adopt, object.clone()));
                     claims.owned.push(object);
                 }
