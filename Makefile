@@ -16,7 +16,7 @@ lint:
 
 # The real kube-apiserver, etcd and kubectl, from their Go modules, into the user's cache directory.
 reference:
-	tests/reference/build kube-apiserver etcd kubectl helm
+	tests/reference/build kube-apiserver etcd kubectl helm kube-scheduler
 
 # Coracle's answers beside the real kube-apiserver's. CORACLE_DIFFERENTIAL_ONLY=TEXT: some of them.
 differential: reference

@@ -9,6 +9,7 @@ use std::{
 
 use coracle_controllers::framework::Error;
 use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 use tokio::sync::oneshot;
 
@@ -68,6 +69,23 @@ pub enum Happening {
     Devices,
 }
 
+/// Something that happened, and to what: before and after.
+#[derive(Clone, Copy)]
+pub struct Event<'a> {
+    /// What happened.
+    pub what: Happening,
+    /// The pod that it happened to.
+    pub pods: (Option<&'a PodInfo>, Option<&'a PodInfo>),
+    /// The node that it happened to.
+    pub nodes: (Option<&'a Node>, Option<&'a Node>),
+}
+
+impl From<Happening> for Event<'_> {
+    fn from(what: Happening) -> Self {
+        Self { what, pods: (None, None), nodes: (None, None) }
+    }
+}
+
 /// What a rule works out once a cycle and reads for each node.
 #[derive(Default)]
 pub struct CycleState(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
@@ -124,6 +142,13 @@ pub trait Plugin: Send + Sync {
     fn helped_by(&self, happening: Happening) -> bool {
         let _ = happening;
         false
+    }
+
+    /// True when `event` may help `pod`, which this rule rejected. Only asked
+    /// when [`Plugin::helped_by`] says so of any.
+    fn helps(&self, pod: &PodInfo, event: &Event<'_>) -> bool {
+        let _ = (pod, event);
+        true
     }
 
     /// Whether the pod may be looked at at all.

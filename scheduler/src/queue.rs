@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    plugin::{Happening, Plugin},
+    plugin::{Event, Happening, Plugin},
     pod::PodInfo,
 };
 
@@ -107,7 +107,7 @@ impl Queue {
         } else if was_gated {
             state.make_ready(&uid);
         } else if changed {
-            self.help_one(state, &uid, Happening::PodChanged, Instant::now());
+            self.help_one(state, &uid, &Happening::PodChanged.into(), Instant::now());
         }
         drop(guard);
         self.changed.notify_one();
@@ -121,7 +121,8 @@ impl Queue {
     }
 
     /// Something happened; pods that it may help are tried again.
-    pub(crate) fn happened(&self, happening: Happening) {
+    pub(crate) fn happened<'a>(&self, event: impl Into<Event<'a>>) {
+        let event = event.into();
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let now = Instant::now();
@@ -132,19 +133,19 @@ impl Queue {
             .map(|(uid, _)| uid.clone())
             .collect();
         for uid in waiting {
-            self.help_one(state, &uid, happening, now);
+            self.help_one(state, &uid, &event, now);
         }
         drop(guard);
         self.changed.notify_one();
     }
 
-    fn help_one(&self, state: &mut State, uid: &str, happening: Happening, now: Instant) {
+    fn help_one(&self, state: &mut State, uid: &str, event: &Event<'_>, now: Instant) {
         let Some(entry) = state.pods.get_mut(uid) else { return };
         match &mut entry.place {
             Place::Taken { happened } => {
-                happened.insert(happening);
+                happened.insert(event.what);
             }
-            Place::Waiting { plugins, rested, .. } if self.helps(plugins, happening) => {
+            Place::Waiting { plugins, rested, .. } if self.helps_pod(plugins, &entry.pod, event) => {
                 let rested = *rested;
                 state.unplace(uid);
                 if rested <= now {
@@ -161,6 +162,11 @@ impl Queue {
         // Rejected by no rule: there were no nodes, or the scheduler failed.
         rejecting.is_empty()
             || self.plugins.iter().any(|p| rejecting.contains(p.name()) && p.helped_by(happening))
+    }
+
+    fn helps_pod(&self, rejecting: &BTreeSet<&'static str>, pod: &PodInfo, event: &Event<'_>) -> bool {
+        let helps = |p: &Arc<dyn Plugin>| p.helped_by(event.what) && p.helps(pod, event);
+        rejecting.is_empty() || self.plugins.iter().any(|p| rejecting.contains(p.name()) && helps(p))
     }
 
     /// The next pod; waits until there is one. Cancel-safe.

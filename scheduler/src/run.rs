@@ -19,7 +19,7 @@ use crate::{
     cache::Cache,
     cycle::{Decision, schedule_one},
     objects::Objects,
-    plugin::{Happening, Plugin},
+    plugin::{Event, Happening, Plugin},
     plugins::default_plugins,
     pod::PodInfo,
     queue::{Back, Queue},
@@ -180,7 +180,7 @@ impl Scheduler {
         };
         self.plugins.iter().rev().for_each(|plugin| plugin.unreserve(&pod, &node));
         self.cache.lock().remove_pod(&pod.uid);
-        self.queue.happened(Happening::PodRemoved);
+        self.queue.happened(Event { pods: (Some(&pod), None), ..Happening::PodRemoved.into() });
         match unbound {
             Unbound::Rejected(plugin, rejection) => {
                 self.queue.give_back(&pod.uid, Back::Rejected([plugin].into()));
@@ -214,12 +214,14 @@ impl Scheduler {
         match (change.before, change.after) {
             (Some(node), None) => {
                 self.cache.lock().remove_node(node.metadata.name.as_deref().unwrap_or_default());
-                self.queue.happened(Happening::NodeRemoved);
+                let nodes = (Some(node.as_ref()), None);
+                self.queue.happened(Event { what: Happening::NodeRemoved, pods: (None, None), nodes });
             }
             (before, Some(node)) => {
                 self.cache.lock().set_node(node.clone());
-                for happening in node_happenings(before.map(Arc::as_ref), node) {
-                    self.queue.happened(happening);
+                let nodes = (before.map(Arc::as_ref), Some(node.as_ref()));
+                for what in node_happenings(before.map(Arc::as_ref), node) {
+                    self.queue.happened(Event { what, pods: (None, None), nodes });
                 }
             }
             (None, None) => {}
@@ -232,7 +234,8 @@ impl Scheduler {
                 let uid = pod.metadata.uid.as_deref().unwrap_or_default();
                 self.queue.remove(uid);
                 if self.cache.lock().remove_pod(uid) {
-                    self.queue.happened(Happening::PodRemoved);
+                    let gone = PodInfo::new(pod.clone());
+                    self.queue.happened(Event { pods: (Some(&gone), None), ..Happening::PodRemoved.into() });
                 }
             }
             return;
@@ -243,9 +246,12 @@ impl Scheduler {
             let came =
                 change.before.is_none_or(|before| before.spec.as_ref().is_none_or(|s| s.node_name.is_none()));
             let relabelled = change.relabelled();
-            self.cache.lock().set_pod(Arc::new(info), &node);
+            let info = Arc::new(info);
+            self.cache.lock().set_pod(info.clone(), &node);
             if came || relabelled {
-                self.queue.happened(Happening::PodPlaced);
+                let before = change.before.filter(|_| !came).map(|pod| PodInfo::new(pod.clone()));
+                let pods = (before.as_ref(), Some(info.as_ref()));
+                self.queue.happened(Event { pods, ..Happening::PodPlaced.into() });
             }
         } else if !self.is_mine(&info) || pod.metadata.deletion_timestamp.is_some() {
             self.queue.remove(&info.uid);

@@ -1,6 +1,7 @@
 //! The scheduling rules.
 
 mod default_binder;
+mod dynamic_resources;
 mod image_locality;
 mod inter_pod_affinity;
 mod node_affinity;
@@ -11,6 +12,8 @@ mod node_resources;
 pub(crate) mod node_selection;
 mod node_unschedulable;
 mod pod_topology_spread;
+#[cfg(test)]
+mod rule_tests;
 mod scheduling_gates;
 mod taint_toleration;
 pub(crate) mod tally;
@@ -48,6 +51,7 @@ pub fn default_plugins(objects: &Objects) -> Vec<Arc<dyn Plugin>> {
             tally.clone(),
             objects.clone(),
         )),
+        Arc::new(dynamic_resources::DynamicResources(objects.clone())),
         Arc::new(node_resources::BalancedAllocation::new(Default::default())),
         Arc::new(image_locality::ImageLocality(tally)),
         Arc::new(default_binder::DefaultBinder),

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{NodeAffinity as Affinity, NodeSelectorTerm};
+use k8s_openapi::api::core::v1::{Node, NodeAffinity as Affinity, NodeSelectorTerm};
 use serde::Deserialize;
 
 use super::node_selection::{Preferences, Selection};
 use crate::{
     cache::{NodeInfo, Snapshot},
-    plugin::{CycleState, Happening, Plugin, Rejection, stretch},
+    plugin::{CycleState, Event, Happening, Plugin, Rejection, stretch},
     pod::PodInfo,
 };
 
@@ -48,6 +48,14 @@ impl Plugin for NodeAffinity {
 
     fn helped_by(&self, happening: Happening) -> bool {
         matches!(happening, Happening::NodeAdded | Happening::NodeLabels)
+    }
+
+    fn helps(&self, pod: &PodInfo, event: &Event<'_>) -> bool {
+        let selection = pod.spec().map(Selection::required).unwrap_or_default();
+        let fits = |node: &Node| {
+            selection.matches(node) && self.added.as_ref().is_none_or(|added| added.matches(node))
+        };
+        event.nodes.1.is_none_or(fits) && !event.nodes.0.is_some_and(fits)
     }
 
     fn pre_filter(

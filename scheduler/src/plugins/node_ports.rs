@@ -2,7 +2,7 @@
 
 use crate::{
     cache::NodeInfo,
-    plugin::{CycleState, Happening, Plugin, Rejection},
+    plugin::{CycleState, Event, Happening, Plugin, Rejection},
     pod::PodInfo,
 };
 
@@ -15,6 +15,13 @@ impl Plugin for NodePorts {
 
     fn helped_by(&self, happening: Happening) -> bool {
         matches!(happening, Happening::NodeAdded | Happening::PodRemoved)
+    }
+
+    fn helps(&self, pod: &PodInfo, event: &Event<'_>) -> bool {
+        // A pod that goes helps with the ports that it had.
+        let frees =
+            |gone: &PodInfo| gone.ports.iter().any(|had| pod.ports.iter().any(|port| port.conflicts(had)));
+        event.pods.0.is_none_or(frees)
     }
 
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {

@@ -1,11 +1,11 @@
 //! Cordoned nodes take only pods that tolerate it.
 
-use k8s_openapi::api::core::v1::Taint;
+use k8s_openapi::api::core::v1::{Node, Taint};
 
 use super::taint_toleration::tolerates;
 use crate::{
     cache::NodeInfo,
-    plugin::{CycleState, Happening, Plugin, Rejection},
+    plugin::{CycleState, Event, Happening, Plugin, Rejection},
     pod::PodInfo,
 };
 
@@ -18,6 +18,12 @@ impl Plugin for NodeUnschedulable {
 
     fn helped_by(&self, happening: Happening) -> bool {
         matches!(happening, Happening::NodeAdded | Happening::NodeTaints | Happening::PodChanged)
+    }
+
+    fn helps(&self, pod: &PodInfo, event: &Event<'_>) -> bool {
+        let _ = pod;
+        let cordoned = |node: &Node| node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
+        event.nodes.1.is_none_or(|after| !cordoned(after) && event.nodes.0.is_none_or(cordoned))
     }
 
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {

@@ -1,10 +1,10 @@
 //! Nodes keep pods away with taints; pods tolerate them.
 
-use k8s_openapi::api::core::v1::{Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
 
 use crate::{
     cache::NodeInfo,
-    plugin::{CycleState, Happening, Plugin, Rejection, stretch},
+    plugin::{CycleState, Event, Happening, Plugin, Rejection, stretch},
     pod::PodInfo,
 };
 
@@ -21,6 +21,11 @@ impl Plugin for TaintToleration {
 
     fn helped_by(&self, happening: Happening) -> bool {
         matches!(happening, Happening::NodeAdded | Happening::NodeTaints | Happening::PodChanged)
+    }
+
+    fn helps(&self, pod: &PodInfo, event: &Event<'_>) -> bool {
+        let kept = |node: &Node| kept_away(pod, node_taints(Some(node))).is_some();
+        !event.nodes.1.is_some_and(kept) && event.nodes.0.is_none_or(kept)
     }
 
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
@@ -41,14 +46,22 @@ impl Plugin for TaintToleration {
 }
 
 fn taints(node: &NodeInfo) -> &[Taint] {
-    let spec = node.node.as_ref().and_then(|node| node.spec.as_ref());
+    node_taints(node.node.as_deref())
+}
+
+fn node_taints(node: Option<&Node>) -> &[Taint] {
+    let spec = node.and_then(|node| node.spec.as_ref());
     spec.and_then(|spec| spec.taints.as_deref()).unwrap_or_default()
 }
 
 /// The taint that keeps the pod away from the node.
 pub(super) fn keeps_away<'a>(pod: &PodInfo, node: &'a NodeInfo) -> Option<&'a Taint> {
+    kept_away(pod, taints(node))
+}
+
+fn kept_away<'a>(pod: &PodInfo, taints: &'a [Taint]) -> Option<&'a Taint> {
     let keeps = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
-    taints(node).iter().filter(keeps).find(|taint| !tolerates(pod, taint))
+    taints.iter().filter(keeps).find(|taint| !tolerates(pod, taint))
 }
 
 /// True when the pod tolerates `taint`.

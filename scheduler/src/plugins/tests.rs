@@ -12,7 +12,7 @@ use crate::{
     report,
 };
 
-fn merge(target: &mut Value, change: Value) {
+pub(super) fn merge(target: &mut Value, change: Value) {
     match (target, change) {
         (Value::Object(target), Value::Object(change)) => {
             for (key, value) in change {
@@ -24,7 +24,7 @@ fn merge(target: &mut Value, change: Value) {
 }
 
 /// A node with four CPUs, 8 GiB and room for three pods.
-fn node(name: &str, change: Value) -> Arc<Node> {
+pub(super) fn node(name: &str, change: Value) -> Arc<Node> {
     let mut node = json!({
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
         "spec": {},
@@ -35,7 +35,7 @@ fn node(name: &str, change: Value) -> Arc<Node> {
 }
 
 /// A pod that asks for one CPU and 1 GiB.
-fn pod(name: &str, spec: Value) -> PodInfo {
+pub(super) fn pod(name: &str, spec: Value) -> PodInfo {
     let mut pod = json!({
         "metadata": {"name": name, "namespace": "a", "uid": name},
         "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}]},
@@ -44,11 +44,11 @@ fn pod(name: &str, spec: Value) -> PodInfo {
     PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap()))
 }
 
-fn asks(resources: Value) -> Value {
+pub(super) fn asks(resources: Value) -> Value {
     json!({"containers": [{"name": "c", "resources": {"requests": resources}}]})
 }
 
-fn cluster(nodes: Vec<Arc<Node>>, pods: Vec<(&str, PodInfo)>) -> Snapshot {
+pub(super) fn cluster(nodes: Vec<Arc<Node>>, pods: Vec<(&str, PodInfo)>) -> Snapshot {
     let mut cache = Cache::default();
     nodes.into_iter().for_each(|node| cache.set_node(node));
     pods.into_iter().for_each(|(node, pod)| cache.set_pod(Arc::new(pod), node));

@@ -15,7 +15,7 @@ use super::tally::{Labels, Tally, Term};
 use crate::{
     cache::{NodeInfo, Snapshot},
     objects::Objects,
-    plugin::{CycleState, Happening, Plugin, Rejection},
+    plugin::{CycleState, Event, Happening, Plugin, Rejection},
     pod::PodInfo,
 };
 use liking::Liking;
@@ -96,6 +96,10 @@ impl Plugin for InterPodAffinity {
                 | Happening::PodRemoved
                 | Happening::PodChanged
         )
+    }
+
+    fn helps(&self, pod: &PodInfo, event: &Event<'_>) -> bool {
+        near::helps(pod, event)
     }
 
     fn pre_filter(

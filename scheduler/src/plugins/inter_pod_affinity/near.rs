@@ -3,12 +3,17 @@
 use std::{collections::HashMap, sync::Arc};
 
 use coracle_api::selector::SelectorError;
+use k8s_openapi::api::core::v1::Node;
 
 use super::{
     super::tally::{Domains, Labels, Sort, View, Wish, Wished},
     Namespaces,
 };
-use crate::{cache::NodeInfo, plugin::Rejection, pod::PodInfo};
+use crate::{
+    cache::NodeInfo,
+    plugin::{Event, Happening, Rejection},
+    pod::PodInfo,
+};
 
 const NOT_NEAR: &str = "node(s) didn't match pod affinity rules";
 const TOO_NEAR: &str = "node(s) didn't match pod anti-affinity rules";
@@ -113,6 +118,40 @@ impl Near {
                 add(domains, slot, more);
             }
         }
+    }
+}
+
+/// True when `event` may help a pod that has not what it needs near it, or
+/// has near it what it or another refuses.
+pub(super) fn helps(pod: &PodInfo, event: &Event<'_>) -> bool {
+    let Ok(wished) = Wished::of(pod) else { return true };
+    let of = |wish: Wish| wished.iter().filter(move |one| one.wish == wish);
+    // Like upstream's, terms here know no labels of namespaces.
+    let means = |one: &Wished, other: &PodInfo| {
+        let meta = &other.pod.metadata;
+        one.term.matches(meta.namespace.as_deref().unwrap_or_default(), None, meta.labels.as_ref())
+    };
+    let met =
+        |other: &PodInfo| of(Wish::Need).next().is_some() && of(Wish::Need).all(|one| means(one, other));
+    let refused = |other: &PodInfo| of(Wish::Refuse).any(|one| means(one, other));
+    match (event.what, event.pods, event.nodes) {
+        (Happening::PodPlaced, (before, Some(after)), _) => {
+            met(after) && !before.is_some_and(met) || before.is_some_and(refused) && !refused(after)
+        }
+        (Happening::PodRemoved, (Some(gone), _), _) => {
+            let wished = Wished::of(gone).unwrap_or_default();
+            refused(gone) || wished.iter().any(|one| one.wish == Wish::Refuse && means(one, pod))
+        }
+        (_, _, (before, Some(after))) => {
+            let value = |node: Option<&Node>, one: &Wished| {
+                node.and_then(|node| node.metadata.labels.as_ref()?.get(&*one.key).cloned())
+            };
+            let moved = |one: &Wished| (value(before, one), value(Some(after), one));
+            of(Wish::Need).map(moved).any(|(old, new)| new.is_some() && new != old)
+                || before.is_none() && of(Wish::Refuse).next().is_some()
+                || of(Wish::Refuse).map(moved).any(|(old, new)| old.is_some() && new != old)
+        }
+        _ => true,
     }
 }
 

@@ -5,8 +5,9 @@ use serde::Deserialize;
 use super::strategy::Strategy;
 use crate::{
     cache::NodeInfo,
-    plugin::{CycleState, Happening, Plugin, Rejection},
+    plugin::{CycleState, Event, Happening, Plugin, Rejection},
     pod::PodInfo,
+    resources::Resources,
 };
 
 /// Upstream's `NodeResourcesFitArgs`.
@@ -39,6 +40,14 @@ impl Plugin for NodeResourcesFit {
             happening,
             Happening::NodeAdded | Happening::NodeAllocatable | Happening::PodRemoved | Happening::PodChanged
         )
+    }
+
+    fn helps(&self, pod: &PodInfo, event: &Event<'_>) -> bool {
+        let Some(node) = event.nodes.1 else { return true };
+        let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+        let allocatable = allocatable.map(Resources::parse).unwrap_or_default();
+        // Even empty it would not take the pod.
+        self.lacking(pod, &NodeInfo { allocatable, ..NodeInfo::default() }).is_empty()
     }
 
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {

@@ -12,14 +12,14 @@ mod soft;
 use std::{collections::BTreeSet, sync::Arc};
 
 use coracle_api::selector::SelectorError;
-use k8s_openapi::api::core::v1::TopologySpreadConstraint;
+use k8s_openapi::api::core::v1::{Node, TopologySpreadConstraint};
 use serde::Deserialize;
 
 use super::tally::Tally;
 use crate::{
     cache::{NodeInfo, Snapshot},
     objects::Objects,
-    plugin::{CycleState, Happening, Plugin, Rejection},
+    plugin::{CycleState, Event, Happening, Plugin, Rejection},
     pod::PodInfo,
 };
 use constraint::Constraint;
@@ -109,6 +109,26 @@ impl Plugin for PodTopologySpread {
                 | Happening::PodRemoved
                 | Happening::PodChanged
         )
+    }
+
+    fn helps(&self, pod: &PodInfo, event: &Event<'_>) -> bool {
+        let Ok(constraints) = self.constraints(pod, HARD) else { return true };
+        let labelled = |node: &Node| {
+            let labels = node.metadata.labels.as_ref();
+            constraints.iter().all(|c| labels.is_some_and(|labels| labels.contains_key(&c.key)))
+        };
+        let counts = |other: &PodInfo| {
+            constraints.iter().filter_map(|c| c.sort.as_ref()).any(|sort| sort.holds_ever(other))
+        };
+        let (before, after) = event.pods;
+        let (old, new) = event.nodes;
+        match event.what {
+            Happening::PodPlaced | Happening::PodRemoved if before.or(after).is_some() => {
+                before.is_some_and(counts) || after.is_some_and(counts)
+            }
+            _ if old.or(new).is_some() => old.is_some_and(labelled) || new.is_some_and(labelled),
+            _ => true,
+        }
     }
 
     fn pre_filter(

@@ -13,6 +13,8 @@ mod carried;
 mod column;
 mod group;
 mod term;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -20,7 +22,7 @@ use std::{
 };
 
 use coracle_controllers::storage::claims_of;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Affinity, Node};
 use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) use carried::{Wish, Wished};
@@ -379,10 +381,14 @@ fn only_in<'a>(one: Option<&'a NodeInfo>, other: Option<&'a NodeInfo>) -> Vec<&'
 
 /// True when both, of one uid, count for the same.
 fn counts_alike(one: &Arc<PodInfo>, other: &Arc<PodInfo>) -> bool {
-    // What a pod wishes cannot change once it has a node.
     let (a, b) = (&one.pod.metadata, &other.pod.metadata);
+    fn affinity(pod: &PodInfo) -> Option<&Affinity> {
+        pod.spec()?.affinity.as_ref()
+    }
     Arc::ptr_eq(one, other)
-        || (a.labels == b.labels && a.deletion_timestamp.is_some() == b.deletion_timestamp.is_some())
+        || (a.labels == b.labels
+            && a.deletion_timestamp.is_some() == b.deletion_timestamp.is_some()
+            && affinity(one) == affinity(other))
 }
 
 fn same_node(one: &NodeInfo, other: &NodeInfo) -> bool {
