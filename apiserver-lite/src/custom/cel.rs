@@ -1,14 +1,16 @@
 //! `x-kubernetes-validations`: rules in CEL that a CRD's schema may have.
 //!
 //! The language and Kubernetes' libraries are kube-cel's; where rules stand,
-//! what they see as `oldSelf`, and what their failures say is here. It finds no
-//! type errors before a rule runs. A rule that cannot be evaluated refuses the
+//! what they see as `oldSelf`, and what their failures say is here. Of type errors
+//! only fields that are not there are found before a rule runs. A rule that cannot be evaluated refuses the
 //! object: nothing is let through unchecked.
 //!
 //! The library recurses with the depth of an expression and has no budget, so
 //! expressions are bounded before it sees them ([`unfit`]), it runs on a stack
 //! of its own, and what a rule may cost is estimated from the sizes of what it
 //! walks over.
+
+mod costs;
 
 use std::{collections::BTreeMap, thread};
 
@@ -21,6 +23,9 @@ use super::{
     validate::Pair,
 };
 use crate::resources::tree::{entries, list, text, truth};
+
+pub use self::costs::{Declared, Often};
+use self::costs::{MOST_PER_RULE, Walk};
 
 const RULES: &str = "x-kubernetes-validations";
 const STACK: usize = 64 << 20;
@@ -45,8 +50,6 @@ struct Rule {
     compiled: CompiledSchema,
     said: Value,
     old: bool,
-    depth: u32,
-    steps: u64,
 }
 
 impl Rules {
@@ -93,16 +96,9 @@ impl Rule {
     fn build(schema: &Value, said: &Value) -> Self {
         let mut alone = bare(schema);
         alone[RULES] = json!([said]);
-        let expression = text(&said["rule"]);
         let compiled = compile_schema(&alone);
         let old = compiled.validations.iter().flatten().any(|it| it.is_transition_rule);
-        Self {
-            old,
-            depth: comprehensions(expression),
-            steps: steps(expression) as u64,
-            compiled,
-            said: said.clone(),
-        }
+        Self { old, compiled, said: said.clone() }
     }
 
     fn shown(&self) -> String {
@@ -240,8 +236,19 @@ impl Run {
         if rule.old && before.old.is_none() && !optional {
             return;
         }
-        let size = widest(value).max(before.old.map_or(0, widest));
-        let cost = size.saturating_pow(rule.depth).saturating_mul(1 + rule.steps / 4);
+        let unknown = widest(value).max(before.old.map_or(0, widest));
+        let mut walk = Walk::new(value, before.old, unknown, MOST_PER_RULE);
+        let programs = rule.compiled.validations.iter().flatten();
+        let cost = programs.fold(1, |sum: u64, it| sum.saturating_add(walk.cost(it.program.expression())));
+        if cost > MOST_PER_RULE {
+            self.left = 0;
+            let detail = format!(
+                "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {}",
+                rule.shown()
+            );
+            self.errors.push(FieldError::invalid(path, rules.kind.as_str(), detail));
+            return;
+        }
         if cost > self.left {
             self.left = 0;
             let detail = "validation failed due to running out of cost budget, no further validation rules will be run";
@@ -294,8 +301,13 @@ fn widest(value: &Value) -> u64 {
 }
 
 /// What is wrong with the expressions of a rule, as far as that shows before it
-/// runs.
-pub fn faults(schema: &Value, said: &Value, path: &FieldPath) -> Vec<FieldError> {
+/// runs. `place` is what the schema is of, when it is all there is of it.
+pub fn faults(
+    schema: &Value,
+    place: Option<(Declared<'_>, Often)>,
+    said: &Value,
+    path: &FieldPath,
+) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for name in ["rule", "messageExpression"] {
         let (expression, at) = (text(&said[name]), path.child(name));
@@ -307,10 +319,10 @@ pub fn faults(schema: &Value, said: &Value, path: &FieldPath) -> Vec<FieldError>
         return errors;
     }
     let at = path.child("rule");
-    match apart(|| compile(schema, said)) {
+    match apart(|| compile(schema, place, said)) {
         Err(()) => errors.push(FieldError::forbidden(&at, "the expression is too complex for this server")),
         Ok(Some(Fault::Wrong(detail))) => errors.push(FieldError::invalid(&at, said.clone(), detail)),
-        Ok(Some(Fault::Unsupported(detail))) => errors.push(FieldError::forbidden(&at, detail)),
+        Ok(Some(Fault::Refused(detail))) => errors.push(FieldError::forbidden(&at, detail)),
         Ok(None) => {}
     }
     errors
@@ -318,10 +330,10 @@ pub fn faults(schema: &Value, said: &Value, path: &FieldPath) -> Vec<FieldError>
 
 enum Fault {
     Wrong(String),
-    Unsupported(String),
+    Refused(String),
 }
 
-fn compile(schema: &Value, said: &Value) -> Option<Fault> {
+fn compile(schema: &Value, place: Option<(Declared<'_>, Often)>, said: &Value) -> Option<Fault> {
     let mut alone = bare(&json!({ "type": schema["type"] }));
     alone[RULES] = json!([said]);
     let compiled = compile_schema(&alone);
@@ -335,12 +347,38 @@ fn compile(schema: &Value, said: &Value) -> Option<Fault> {
         let mut functions = references.functions();
         functions.sort_unstable();
         if let Some(name) = functions.into_iter().find(|name| !is_known(name)) {
-            return Some(Fault::Unsupported(format!(
+            return Some(Fault::Refused(format!(
                 "the function {name:?} is not supported by this server yet"
             )));
         }
     }
-    None
+    let (declared, often) = place?;
+    let optional = truth(&said["optionalOldSelf"]);
+    match costs::estimated(declared, often, optional, own.program.expression()) {
+        (Some(name), _) => Some(Fault::Wrong(undefined(text(&said["rule"]), &name))),
+        (None, exceeded) => exceeded.map(Fault::Refused),
+    }
+}
+
+// As upstream's compiler says it.
+fn undefined(rule: &str, name: &str) -> String {
+    let asked = format!(".{name}");
+    let ends = |at: usize| {
+        let next = rule[at + asked.len()..].chars().next();
+        !next.is_some_and(|it| it.is_ascii_alphanumeric() || it == '_')
+    };
+    let at = rule.match_indices(&asked).map(|(at, _)| at).find(|at| ends(*at)).unwrap_or_default();
+    let chain = rule[..at].trim_end_matches(|it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | '.'));
+    let at = if chain.ends_with("has(") { chain.len() - 1 } else { at };
+    let line = rule[..at].matches('\n').count() + 1;
+    let start = rule[..at].rfind('\n').map_or(0, |it| it + 1);
+    let shown = rule[start..].lines().next().unwrap_or_default();
+    let column = rule[start..at].chars().count();
+    format!(
+        "compilation failed: ERROR: <input>:{line}:{}: undefined field '{name}'\n | {shown}\n | {}^",
+        column + 1,
+        ".".repeat(column)
+    )
 }
 
 // Operators, and the functions of the libraries that are there.
@@ -489,8 +527,7 @@ fn unfit(expression: &str) -> Option<String> {
     if expression.len() > MOST_BYTES {
         return Some(format!("expressions of more than {MOST_BYTES} bytes are not supported by this server"));
     }
-    let nesting = structure(expression).0;
-    if nesting > MOST_NESTING || ternaries(expression) > MOST_NESTING {
+    if nesting(expression) > MOST_NESTING || ternaries(expression) > MOST_NESTING {
         return Some(format!(
             "expressions nested deeper than {MOST_NESTING} are not supported by this server"
         ));
@@ -524,34 +561,18 @@ fn code(expression: &str) -> impl Iterator<Item = (usize, char)> {
     })
 }
 
-const MACROS: &[&str] =
-    &["all", "exists", "exists_one", "existsOne", "map", "filter", "sortBy", "transformList", "transformMap"];
-
-// How deep brackets nest, and how deep comprehensions.
-fn structure(expression: &str) -> (usize, u32) {
-    let mut open: Vec<bool> = Vec::new();
-    let (mut deepest, mut loops) = (0, 0);
-    for (at, c) in code(expression) {
+// How deep brackets nest.
+fn nesting(expression: &str) -> usize {
+    let (mut open, mut deepest) = (0_usize, 0);
+    for (_, c) in code(expression) {
         match c {
-            '(' | '[' | '{' => {
-                let before = expression[..at].trim_end();
-                let word = before
-                    .rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                    .next()
-                    .unwrap_or_default();
-                open.push(c == '(' && MACROS.contains(&word));
-            }
-            ')' | ']' | '}' => drop(open.pop()),
-            _ => continue,
+            '(' | '[' | '{' => open += 1,
+            ')' | ']' | '}' => open = open.saturating_sub(1),
+            _ => {}
         }
-        deepest = deepest.max(open.len());
-        loops = loops.max(u32::try_from(open.iter().filter(|it| **it).count()).unwrap_or(u32::MAX));
+        deepest = deepest.max(open);
     }
-    (deepest, loops)
-}
-
-fn comprehensions(expression: &str) -> u32 {
-    structure(expression).1
+    deepest
 }
 
 fn ternaries(expression: &str) -> usize {
@@ -645,21 +666,36 @@ mod tests {
             json!({ "list": many }),
             None,
             &[
-                "<nil>: Invalid value: \"object\": validation failed due to running out of cost budget, no further validation rules will be run",
+                "<nil>: Invalid value: \"object\": 'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: self.list.all(x, self.list.all(y, x.k != y.k || x == y))",
             ],
         );
     }
 
     #[test]
     fn expressions_are_checked_before_they_run() {
+        let schema = schema(json!({ "rule": "true" }));
+        let place = Declared { schema: &schema, root: false };
         let check = |rule: &str, expected: &[&str]| {
-            let errors = faults(&json!({ "type": "object" }), &json!({ "rule": rule }), &FieldPath::new("r"));
-            let said: Vec<String> =
-                errors.iter().map(|it| it.to_string().chars().take(70).collect()).collect();
-            assert_eq!(said, expected, "{rule}");
+            let errors = faults(
+                &schema,
+                Some((place, Often::default())),
+                &json!({ "rule": rule }),
+                &FieldPath::new("r"),
+            );
+            let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            let as_expected = said.iter().zip(expected).all(|(it, start)| it.starts_with(start));
+            assert!(as_expected && said.len() == expected.len(), "{rule}: {said:?}");
         };
         check("self.a > 0 && self.list.all(x, x.k.matches('^a'))", &[]);
-        check("self.a >", &["r.rule: Invalid value: {\"rule\":\"self.a \\u003e\"}: compilation failed: "]);
+        check(
+            "self.metadata == 1",
+            &["r.rule: Invalid value: {\"rule\":\"self.metadata == 1\"}: compilation fail"],
+        );
+        check(
+            "self.list.all(x, self.list.all(y, x.k != y.k || x == y))",
+            &["r.rule: Forbidden: estimated rule cost exceeds budget by factor of mor"],
+        );
+        check("self.a >", &["r.rule: Invalid value: {\"rule\":\"self.a \\u003e\"}: compilation failed: f"]);
         check("frobnicate(self)", &["r.rule: Forbidden: the function \"frobnicate\" is not supported by "]);
         check(
             &format!("{}1{} == 1", "(".repeat(50), ")".repeat(50)),

@@ -32,6 +32,8 @@ use crate::{
 };
 
 type Text = Cow<'static, str>;
+/// The rows of a definition's versions, each with whether it is served.
+pub type Rows = Vec<(bool, Arc<Row>)>;
 
 const VERBS: &[Text] = &[
     Cow::Borrowed("delete"),
@@ -89,7 +91,7 @@ pub fn is_true(crd: &Object, kind: &str) -> bool {
 impl Definition {
     /// Reads a CRD: it, and a row for each of its versions, with whether that is
     /// served. `None` while it is not established.
-    pub fn read(record: &Arc<Record>, stamp: u64) -> Option<(Arc<Self>, Vec<(bool, Arc<Row>)>)> {
+    pub fn read(record: &Arc<Record>, stamp: u64) -> Option<(Arc<Self>, Rows)> {
         let crd = codec::json::parse_stored(&record.bytes);
         if !is_true(&crd, "Established") {
             return None;

@@ -152,7 +152,7 @@ impl Check<'_> {
         let widened = found == "integer" && takes(Kind::Number, "number");
         let wanted = schema.rules.as_ref().and_then(|rules| rules.format.as_deref()).unwrap_or_default();
         let listed = matches!(value, Value::String(_) | Value::Array(_));
-        if !listed && !wanted.is_empty() && !(fits || whole || widened || wanted == format) {
+        if !(listed || wanted.is_empty() || fits || whole || widened || wanted == format) {
             return Some(self.type_error(path, wanted, format));
         }
         if !numeric && !wanted.is_empty() && listed {

@@ -132,6 +132,9 @@ struct Place {
     inside_meta: bool,
     // Why no default may stand there.
     no_defaults: Option<String>,
+    // Whether it is only a part of what is said of a value.
+    partial: bool,
+    often: cel::Often,
 }
 
 fn part(schema: &Value, path: &FieldPath, place: &Place, errors: &mut Vec<FieldError>) {
@@ -148,6 +151,10 @@ fn part(schema: &Value, path: &FieldPath, place: &Place, errors: &mut Vec<FieldE
     for (way, it) in below(schema) {
         let at = FieldPath::new(&format!("{path}.{way}"));
         let mut inner = Place { root: false, ..place.clone() };
+        match way.as_str() {
+            "items" | "additionalProperties" => inner.often = place.often.inside(schema),
+            name => inner.partial |= !name.starts_with("properties["),
+        }
         if way.as_str() == "additionalProperties" && place.inside_meta {
             inner.no_defaults = Some("inside additionalProperties applying to object metadata".to_owned());
         }
@@ -168,7 +175,7 @@ fn part(schema: &Value, path: &FieldPath, place: &Place, errors: &mut Vec<FieldE
     map_type(schema, path, errors);
     list_type(schema, path, errors);
     keys(schema, path, errors);
-    rules(schema, path, errors);
+    rules(schema, path, place, errors);
 }
 
 fn standard(schema: &Value, path: &FieldPath, place: &Place, errors: &mut Vec<FieldError>) {
@@ -329,7 +336,7 @@ fn of_elements(schema: &Value, kind: &str, keys: &[&str], path: &FieldPath, erro
 }
 
 // What shows of rules in CEL before they run.
-fn rules(schema: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
+fn rules(schema: &Value, path: &FieldPath, place: &Place, errors: &mut Vec<FieldError>) {
     const REASONS: &[&str] =
         &["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
     let at = path.child("x-kubernetes-validations");
@@ -355,8 +362,10 @@ fn rules(schema: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
         }
     }
     if errors.len() == before {
+        let root = place.root || truth(&schema["x-kubernetes-embedded-resource"]);
+        let whole = (!place.partial).then_some((cel::Declared { schema, root }, place.often));
         for (index, rule) in rules.iter().enumerate() {
-            errors.extend(cel::faults(schema, rule, &at.index(index)));
+            errors.extend(cel::faults(schema, whole, rule, &at.index(index)));
         }
     }
 }
