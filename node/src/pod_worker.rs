@@ -5,17 +5,20 @@
 //! status, so a node that is started again goes on where it was.
 
 mod container;
+mod obstacle;
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::core::v1::{
-        Container, ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP,
-        Pod, PodIP, PodSpec, PodStatus,
+        Container, ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+        EphemeralContainer, HostIP, Pod, PodIP, PodSpec, PodStatus,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
+
+pub use obstacle::{Obstacles, Rejection};
 
 use crate::{
     conditions,
@@ -29,6 +32,8 @@ pub struct Place {
     pub host_ip: String,
     /// The pod's address.
     pub pod_ip: String,
+    /// What keeps the pod from starting there.
+    pub obstacles: Obstacles,
 }
 
 /// What a look at a pod leads to.
@@ -51,7 +56,7 @@ pub struct Note {
     pub warning: bool,
     /// Upstream's reason.
     pub reason: &'static str,
-    /// The container concerned.
+    /// The container concerned; none where it is about the pod.
     pub container: String,
     /// Upstream's text.
     pub message: String,
@@ -66,7 +71,8 @@ pub fn is_sidecar(container: &Container) -> bool {
 pub fn step(pod: &Pod, place: &Place, now: Timestamp) -> Step {
     let (Some(spec), now) = (&pod.spec, whole(now)) else { return Step::default() };
     let before = pod.status.clone().unwrap_or_default();
-    let mut life = Life { pod, spec, now, status: before.clone(), next: None, notes: Vec::new() };
+    let (status, obstacles) = (before.clone(), &place.obstacles);
+    let mut life = Life { pod, spec, now, obstacles, status, next: None, notes: Vec::new() };
     let remove = life.live(place);
     // Looked at again only for a reason: a finished pod needs nothing more.
     let again = life.next.map(|at| at.duration_since(now).max(SignedDuration::from_millis(1)).unsigned_abs());
@@ -83,6 +89,7 @@ struct Life<'a> {
     pod: &'a Pod,
     spec: &'a PodSpec,
     now: Timestamp,
+    obstacles: &'a Obstacles,
     status: PodStatus,
     /// The earliest moment at which something changes by itself.
     next: Option<Timestamp>,
@@ -94,9 +101,17 @@ impl Life<'_> {
     fn live(&mut self, place: &Place) -> bool {
         let deleted = self.pod.metadata.deletion_timestamp.is_some();
         if self.is_terminal() {
+            // A change of what has ended is still seen; one that goes is not written again.
+            if !deleted && self.status.observed_generation != self.pod.metadata.generation {
+                self.status.observed_generation = self.pod.metadata.generation;
+                conditions::report(self.pod, &mut self.status, self.now);
+            }
             return deleted;
         }
-        self.settle(place);
+        if self.reject() {
+            return deleted;
+        }
+        self.begin(place);
         if let Some(stop) = self.stop_time() {
             if stop <= self.now {
                 self.stop();
@@ -110,7 +125,8 @@ impl Life<'_> {
             self.status.reason = Some("DeadlineExceeded".into());
             self.status.message =
                 Some("Pod was active on the node longer than the specified deadline".into());
-        } else if !deleted {
+        } else if !deleted && !self.awaits_volumes() {
+            self.settle(place);
             self.run_containers();
         }
         conditions::report(self.pod, &mut self.status, self.now);
@@ -125,13 +141,22 @@ impl Life<'_> {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 
-    /// Gives the pod its addresses and its start.
-    fn settle(&mut self, place: &Place) {
+    fn tell_pod(&mut self, reason: &'static str, message: String) {
+        self.notes.push(Note { warning: true, reason, container: String::new(), message });
+    }
+
+    /// The node has taken the pod.
+    fn begin(&mut self, place: &Place) {
         let status = &mut self.status;
         status.observed_generation = self.pod.metadata.generation;
         status.start_time.get_or_insert(Time(self.now));
         status.host_ip.get_or_insert_with(|| place.host_ip.clone());
         status.host_ips.get_or_insert_with(|| vec![HostIP { ip: place.host_ip.clone() }]);
+    }
+
+    /// Gives the pod its address.
+    fn settle(&mut self, place: &Place) {
+        let status = &mut self.status;
         let own = if self.spec.host_network == Some(true) { &place.host_ip } else { &place.pod_ip };
         let address = status.pod_ip.get_or_insert_with(|| own.clone()).clone();
         status.pod_ips.get_or_insert_with(|| vec![PodIP { ip: address }]);
@@ -165,8 +190,8 @@ impl Life<'_> {
         let mut failed = false;
         let spec = self.spec;
         for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
-            let serves = self.spec.restart_policy.as_deref().unwrap_or("Always") == "Always"
-                || program::of(container) == Program::Serves;
+            let serves = program::of(container) == Program::Serves
+                || self.spec.restart_policy.as_deref().unwrap_or("Always") == "Always";
             let lists = [&mut self.status.init_container_statuses, &mut self.status.container_statuses];
             let Some(status) = lists.into_iter().flatten().flatten().find(|s| s.name == container.name)
             else {
@@ -177,10 +202,13 @@ impl Life<'_> {
                 let code = if serves { 0 } else { 137 };
                 status.state = Some(terminated(status, code, running.started_at, self.now));
                 (status.ready, status.started) = (false, Some(false));
+                let message = format!("Stopping container {}", container.name);
+                self.notes.push(note("Killing", container, message));
             }
             let ended = status.state.as_ref().and_then(|state| state.terminated.as_ref());
             failed |= ended.is_some_and(|ended| ended.exit_code != 0);
         }
+        self.stop_ephemeral();
         let started = self
             .status
             .container_statuses
@@ -207,8 +235,10 @@ impl Life<'_> {
             self.status.phase = Some(self.phase(initialized, &statuses).into());
         }
         self.status.container_statuses = Some(statuses).filter(|statuses| !statuses.is_empty());
+        self.run_ephemeral();
         if self.is_terminal() {
             self.stop_sidecars();
+            self.stop_ephemeral();
             self.next = None;
         }
     }
@@ -227,14 +257,38 @@ impl Life<'_> {
             let role = if is_sidecar(container) { Role::Sidecar } else { Role::Init };
             let status = self.advance(container, before, role);
             open = if role == Role::Sidecar { status.started == Some(true) } else { status.ready };
-            let never = self.spec.restart_policy.as_deref() == Some("Never");
-            if role == Role::Init && never && exit_code(&status).is_some_and(|code| code != 0) {
+            let failed =
+                exit_code(&status).is_some_and(|code| code != 0 && !self.restarts(container, role, code));
+            if role == Role::Init && failed {
                 self.status.phase = Some("Failed".into());
             }
             statuses.push(status);
         }
         self.status.init_container_statuses = Some(statuses).filter(|statuses| !statuses.is_empty());
         open
+    }
+
+    /// Debugging containers run once, whatever the others do.
+    fn run_ephemeral(&mut self) {
+        let Some(list) = self.spec.ephemeral_containers.as_ref().filter(|list| !list.is_empty()) else {
+            return;
+        };
+        let mut statuses = Vec::with_capacity(list.len());
+        for container in list.iter().map(as_container) {
+            let before =
+                find(&self.pod.status, |status| &status.ephemeral_container_statuses, &container.name);
+            statuses.push(self.advance(&container, before, Role::Ephemeral));
+        }
+        self.status.ephemeral_container_statuses = Some(statuses);
+    }
+
+    fn stop_ephemeral(&mut self) {
+        let now = self.now;
+        for status in self.status.ephemeral_container_statuses.iter_mut().flatten() {
+            if let Some(running) = status.state.as_ref().and_then(|state| state.running.clone()) {
+                status.state = Some(terminated(status, 137, running.started_at, now));
+            }
+        }
     }
 
     fn stop_sidecars(&mut self) {
@@ -254,17 +308,17 @@ impl Life<'_> {
         let unstarted =
             statuses.iter().any(|s| has(s, |state| state.waiting.is_some()) && s.last_state.is_none());
         let all_ended = statuses.iter().all(|s| has(s, |state| state.terminated.is_some()));
-        let policy = self.spec.restart_policy.as_deref().unwrap_or("Always");
         if !initialized || unstarted {
             return "Pending";
         }
-        if !all_ended || policy == "Always" || statuses.is_empty() {
+        let mut ended = self.spec.containers.iter().zip(statuses.iter().filter_map(exit_code));
+        let comes_back = ended.any(|(container, code)| self.restarts(container, Role::Main, code));
+        if !all_ended || comes_back || statuses.is_empty() {
             return "Running";
         }
         match statuses.iter().all(|s| exit_code(s) == Some(0)) {
             true => "Succeeded",
-            false if policy == "Never" => "Failed",
-            false => "Running",
+            false => "Failed",
         }
     }
 }
@@ -274,6 +328,7 @@ enum Role {
     Main,
     Init,
     Sidecar,
+    Ephemeral,
 }
 
 fn find<'a>(
@@ -282,6 +337,25 @@ fn find<'a>(
     name: &str,
 ) -> Option<&'a ContainerStatus> {
     list(status.as_ref()?).iter().flatten().find(|status| status.name == name)
+}
+
+/// What an ephemeral container has in common with the others.
+fn as_container(ephemeral: &EphemeralContainer) -> Container {
+    Container {
+        name: ephemeral.name.clone(),
+        image: ephemeral.image.clone(),
+        command: ephemeral.command.clone(),
+        args: ephemeral.args.clone(),
+        stdin: ephemeral.stdin,
+        env: ephemeral.env.clone(),
+        env_from: ephemeral.env_from.clone(),
+        volume_mounts: ephemeral.volume_mounts.clone(),
+        ..Container::default()
+    }
+}
+
+fn note(reason: &'static str, container: &Container, message: String) -> Note {
+    Note { warning: false, reason, container: container.name.clone(), message }
 }
 
 fn exit_code(status: &ContainerStatus) -> Option<i32> {

@@ -19,6 +19,11 @@ pub(crate) enum Program {
         /// With which exit code.
         code: i32,
     },
+    /// Nothing here knows it.
+    Unknown {
+        /// How long what comes before it takes.
+        after: Duration,
+    },
 }
 
 /// Images that serve when they are given no command.
@@ -36,26 +41,53 @@ const SERVERS: [&str; 12] = [
     "caddy",
     "sample-apiserver",
 ];
+/// Images that end at once when they are given no command.
+const SHELLS: [&str; 8] = ["busybox", "alpine", "debian", "ubuntu", "centos", "bash", "hello-world", "perl"];
 /// Commands that serve.
-const SERVING: [&str; 8] = ["pause", "netexec", "serve-hostname", "nginx", "httpd", "tail", "top", "python"];
+const SERVING: [&str; 9] =
+    ["pause", "netexec", "serve-hostname", "nginx", "httpd", "tail", "top", "python", "watch"];
+/// Commands that end at once, and well.
+const SHORT: [&str; 32] = [
+    "true", ":", "echo", "printf", "cat", "ls", "date", "touch", "mkdir", "rmdir", "chmod", "chown", "rm",
+    "cp", "mv", "ln", "env", "pwd", "hostname", "id", "whoami", "uname", "test", "[", "grep", "head",
+    "export", "set", "cd", "umask", "trap", "sync",
+];
+/// What agnhost can do that ends; all else of it serves.
+const AGNHOST_ENDS: [&str; 9] = [
+    "help",
+    "--help",
+    "-h",
+    "connect",
+    "dns-suffix",
+    "dns-server-list",
+    "etc-hosts",
+    "entrypoint-tester",
+    "mounttest",
+];
 
-/// What the container does where pods may end.
+/// What the container does.
 pub(crate) fn of(container: &Container) -> Program {
     let command = container.command.as_deref().unwrap_or_default();
     let words: Vec<&str> =
         command.iter().chain(container.args.iter().flatten()).map(String::as_str).collect();
-    if words.is_empty() {
-        return if is_server(container.image.as_deref().unwrap_or_default()) {
-            Program::Serves
-        } else {
-            done(0)
-        };
+    let image = image_name(container.image.as_deref().unwrap_or_default());
+    let is_shell = match words.as_slice() {
+        [] => SHELLS.contains(&image),
+        [one] => matches!(one.rsplit('/').next(), Some("sh" | "bash" | "ash")),
+        _ => false,
+    };
+    if is_shell {
+        // A shell that somebody may attach to waits for him.
+        return if container.stdin == Some(true) { Program::Serves } else { done(0) };
     }
     // Arguments alone go to what the image starts.
-    if command.is_empty() && is_server(container.image.as_deref().unwrap_or_default()) {
+    if command.is_empty() && image == "agnhost" {
+        return agnhost(&words);
+    }
+    if command.is_empty() && is_server(image) {
         return Program::Serves;
     }
-    command_line(&words)
+    if words.is_empty() { unknown() } else { command_line(&words) }
 }
 
 /// How long the hook that runs before a stop takes.
@@ -69,7 +101,7 @@ pub(crate) fn pre_stop(lifecycle: Option<&Lifecycle>) -> Duration {
     let command = hook.exec.as_ref().and_then(|exec| exec.command.as_deref()).unwrap_or_default();
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     match command_line(&words) {
-        Program::Ends { after, .. } => after,
+        Program::Ends { after, .. } | Program::Unknown { after } => after,
         // Cut off by the grace period.
         Program::Serves => Duration::MAX,
     }
@@ -86,9 +118,26 @@ pub(crate) fn cannot_exist(image: &str) -> bool {
 }
 
 fn is_server(image: &str) -> bool {
+    SERVERS
+        .iter()
+        .any(|server| image.strip_prefix(server).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')))
+}
+
+/// The last part of an image's name, without tag and digest.
+fn image_name(image: &str) -> &str {
     let name = image.rsplit('/').next().unwrap_or(image);
-    let name = name.split(['@', ':']).next().unwrap_or(name);
-    SERVERS.iter().any(|server| name == *server || name.starts_with(&format!("{server}-")))
+    name.split(['@', ':']).next().unwrap_or(name)
+}
+
+fn agnhost(words: &[&str]) -> Program {
+    match words.first() {
+        Some(first) if AGNHOST_ENDS.contains(first) => done(0),
+        _ => Program::Serves,
+    }
+}
+
+fn unknown() -> Program {
+    Program::Unknown { after: Duration::ZERO }
 }
 
 fn done(code: i32) -> Program {
@@ -101,13 +150,16 @@ fn command_line(words: &[&str]) -> Program {
     match name {
         "sh" | "bash" | "ash" => match rest.iter().position(|word| *word == "-c" || *word == "-ec") {
             Some(at) => script(rest.get(at + 1).copied().unwrap_or_default()),
-            None => done(0),
+            None => unknown(),
         },
         "sleep" => sleep(rest.first().copied()),
         "false" => done(1),
         "exit" => done(rest.first().and_then(|code| code.parse().ok()).unwrap_or(0)),
+        "agnhost" => agnhost(rest),
+        "exec" => command_line(rest),
         name if SERVING.contains(&name) => Program::Serves,
-        _ => done(0),
+        name if SHORT.contains(&name) => done(0),
+        _ => unknown(),
     }
 }
 
@@ -138,9 +190,8 @@ fn script(text: &str) -> Program {
         return Program::Serves;
     }
     let mut total = Duration::ZERO;
-    let mut last = 0;
+    let mut last = Some(0);
     for statement in text.split([';', '\n']).flat_map(|part| part.split("&&")) {
-        let statement = statement.trim();
         let words: Vec<&str> = statement.split_whitespace().collect();
         if words.is_empty() {
             continue;
@@ -149,14 +200,18 @@ fn script(text: &str) -> Program {
             Program::Serves => return Program::Serves,
             Program::Ends { after, code } => {
                 total = total.saturating_add(after);
-                last = code;
+                last = Some(code);
+            }
+            Program::Unknown { after } => {
+                total = total.saturating_add(after);
+                last = None;
             }
         }
         if words.first() == Some(&"exit") {
             break;
         }
     }
-    Program::Ends { after: total, code: last }
+    last.map_or(Program::Unknown { after: total }, |code| Program::Ends { after: total, code })
 }
 
 #[cfg(test)]
@@ -185,11 +240,20 @@ mod tests {
         check(json!({"command": ["/bin/sleep", "2m"]}), ends(120, 0));
         check(json!({"command": ["sleep", "infinity"]}), Program::Serves);
         check(json!({"command": ["false"]}), ends(0, 1));
-        check(json!({"command": ["perl", "-Mbignum=bpi", "-wle", "print bpi(2000)"]}), ends(0, 0));
+        let unknown = |seconds| Program::Unknown { after: Duration::from_secs(seconds) };
+        check(json!({"command": ["perl", "-Mbignum=bpi", "-wle", "print bpi(2000)"]}), unknown(0));
+        check(json!({"image": "example:1"}), unknown(0));
+        check(json!({"command": ["sh", "-c", "sleep 2; serve --all"]}), unknown(2));
+        check(json!({"command": ["sh", "-c", "echo a > /b && exec sleep 4"]}), ends(4, 0));
+        check(json!({"stdin": true}), Program::Serves);
+        check(json!({"command": ["sh"], "stdin": true}), Program::Serves);
+        check(json!({"image": "e2e/agnhost:2.59", "args": ["mounttest", "--fs_type=/a"]}), ends(0, 0));
+        check(json!({"image": "e2e/agnhost:2.59", "command": ["/agnhost", "pause"]}), Program::Serves);
         check(json!({"command": ["sh", "-c", "echo a; sleep 3 && exit 7; sleep 9"]}), ends(3, 7));
         check(json!({"command": ["/bin/sh"], "args": ["-c", "exit 1"]}), ends(0, 1));
         check(json!({"command": ["sh", "-c", "while true; do sleep 1; done"]}), Program::Serves);
         check(json!({"command": ["sh", "-c"]}), ends(0, 0));
+        check(json!({"command": ["sh", "/script"]}), unknown(0));
         check(json!({"command": ["sleep", "99999999999999999999999999"]}), ends(0, 1));
     }
 

@@ -22,5 +22,6 @@ mod run;
 
 pub use explain::{Explanation, explain};
 pub use objects::Objects;
+pub use plugins::node_selection::selects;
 pub use pod::PodInfo;
 pub use run::{Config, run, start};

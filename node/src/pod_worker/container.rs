@@ -1,16 +1,15 @@
 //! What one container of a pod does.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{
         Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStatus,
+        ResourceRequirements, VolumeMountStatus,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
-use super::{Life, Note, Role, after, terminated, waiting};
+use super::{Life, Note, Role, after, note, terminated, waiting};
 use crate::program::{self, Program};
 
 /// First wait before a container that failed is started again, doubled each time.
@@ -32,7 +31,7 @@ impl Life<'_> {
             return self.go_on(container, status, running.started_at.clone(), role);
         }
         if let (Some(status), Some(ended)) = (before, &state.terminated) {
-            if !self.restarts(role, ended.exit_code) {
+            if !self.restarts(container, role, ended.exit_code) {
                 return status.clone();
             }
             return self.come_back(container, status, ended, role);
@@ -45,6 +44,9 @@ impl Life<'_> {
         let image = container.image.clone().unwrap_or_default();
         if program::cannot_exist(&image) {
             return self.fail_pull(container, before, &image);
+        }
+        if let Some(message) = self.missing(&container.name) {
+            return self.fail_configuration(container, before, message);
         }
         self.start(container, 0, None, role)
     }
@@ -67,23 +69,28 @@ impl Life<'_> {
             let last = terminated(status, 0, started_at, self.now);
             return self.start(container, status.restart_count + 1, Some(last), role);
         }
+        if resized_by_restart(container, status) {
+            let last = terminated(status, 0, started_at, self.now);
+            return self.start(container, status.restart_count + 1, Some(last), role);
+        }
         let mut next = status.clone();
+        resources(container, &mut next);
         if let Program::Ends { after: lasts, code } = self.program(container, role) {
             let end = after(started, i64::try_from(lasts.as_secs()).unwrap_or(i64::MAX));
             if end <= self.now {
                 next.state = Some(terminated(status, code, started_at, self.now));
                 (next.ready, next.started) = (role == Role::Init && code == 0, Some(false));
-                if self.restarts(role, code) {
+                if self.restarts(container, role, code) {
                     self.wake(after(self.now, 1));
                 }
                 return next;
             }
             self.wake(end);
         }
-        if role == Role::Init {
-            (next.ready, next.started) = (false, Some(true));
-        } else {
-            self.probe(container, &mut next, started);
+        match role {
+            Role::Init => (next.ready, next.started) = (false, Some(true)),
+            Role::Ephemeral => (next.ready, next.started) = (false, None),
+            Role::Main | Role::Sidecar => self.probe(container, &mut next, started),
         }
         next
     }
@@ -103,23 +110,33 @@ impl Life<'_> {
         }
     }
 
+    /// What is not known is taken to serve where it is to run for ever.
     fn program(&self, container: &Container, role: Role) -> Program {
-        let policy = self.spec.restart_policy.as_deref().unwrap_or("Always");
-        match role {
-            Role::Sidecar => Program::Serves,
-            Role::Main if policy == "Always" => Program::Serves,
-            Role::Main => program::of(container),
-            Role::Init => match program::of(container) {
-                Program::Serves => Program::Ends { after: Duration::ZERO, code: 0 },
-                ends => ends,
-            },
+        match program::of(container) {
+            Program::Unknown { .. } if role != Role::Init && self.restarts(container, role, 0) => {
+                Program::Serves
+            }
+            Program::Unknown { after } => Program::Ends { after, code: 0 },
+            known => known,
         }
     }
 
-    fn restarts(&self, role: Role, code: i32) -> bool {
-        match self.spec.restart_policy.as_deref().unwrap_or("Always") {
-            "Never" => role == Role::Sidecar,
-            "OnFailure" => code != 0 || role == Role::Sidecar,
+    /// Whether a container that ended with `code` is started again: its own
+    /// rules, its own policy, the pod's policy, in that order.
+    pub(super) fn restarts(&self, container: &Container, role: Role, code: i32) -> bool {
+        if role == Role::Ephemeral {
+            return false;
+        }
+        let listed = |values: &Option<Vec<i32>>| values.iter().flatten().any(|value| *value == code);
+        let mut rules =
+            container.restart_policy_rules.iter().flatten().filter_map(|rule| rule.exit_codes.as_ref());
+        if rules.any(|on| listed(&on.values) == (on.operator == "In")) {
+            return true;
+        }
+        match container.restart_policy.as_deref().or(self.spec.restart_policy.as_deref()).unwrap_or("Always")
+        {
+            "Never" => false,
+            "OnFailure" => code != 0,
             _ => code != 0 || role != Role::Init,
         }
     }
@@ -132,20 +149,45 @@ impl Life<'_> {
         ended: &ContainerStateTerminated,
         role: Role,
     ) -> ContainerStatus {
-        let doublings = u32::try_from(status.restart_count.clamp(0, 10)).unwrap_or(0);
-        let wait = (BACKOFF_FIRST << doublings).min(BACKOFF_LONGEST);
+        let wait = back_off(status.restart_count, ended);
         let due = after(ended.finished_at.as_ref().map_or(self.now, |time| time.0), wait);
         let last = ContainerState { terminated: Some(ended.clone()), ..ContainerState::default() };
         if due <= self.now {
             return self.start(container, status.restart_count + 1, Some(last), role);
         }
         self.wake(due);
-        let name = self.pod.metadata.name.as_deref().unwrap_or_default();
-        let message = format!("back-off {wait}s restarting failed container={} pod={name}", container.name);
+        let pod = self.full_name();
+        if status.state.as_ref().is_some_and(|state| state.terminated.is_some()) {
+            let message = format!("Back-off restarting failed container {} in pod {pod}", container.name);
+            self.note(true, "BackOff", container, message);
+        }
+        let wait = duration(wait);
+        let message = format!("back-off {wait} restarting failed container={} pod={pod}", container.name);
         let mut next = status.clone();
         next.state = waiting(container, "CrashLoopBackOff", Some(message)).state;
         next.last_state = Some(last);
         (next.ready, next.started) = (false, Some(false));
+        next
+    }
+
+    /// The pod as kubelet names it in messages.
+    fn full_name(&self) -> String {
+        let meta = &self.pod.metadata;
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        format!("{}_{}({})", text(&meta.name), text(&meta.namespace), text(&meta.uid))
+    }
+
+    /// Its environment names what is not there.
+    fn fail_configuration(
+        &mut self,
+        container: &Container,
+        before: Option<&ContainerStatus>,
+        message: String,
+    ) -> ContainerStatus {
+        self.note(true, "Failed", container, format!("Error: {message}"));
+        self.try_again();
+        let mut next = waiting(container, "CreateContainerConfigError", Some(message));
+        next.restart_count = before.map_or(0, |before| before.restart_count);
         next
     }
 
@@ -195,7 +237,7 @@ impl Life<'_> {
         self.note(false, "Created", container, "Container created".into());
         self.note(false, "Started", container, "Container started".into());
         let uid = self.pod.metadata.uid.as_deref().unwrap_or_default();
-        let status = ContainerStatus {
+        let mut status = ContainerStatus {
             name: container.name.clone(),
             image_id: image_id(&image),
             image,
@@ -206,14 +248,74 @@ impl Life<'_> {
                 running: Some(ContainerStateRunning { started_at: Some(Time(self.now)) }),
                 ..ContainerState::default()
             }),
+            volume_mounts: mounts(container),
             ..ContainerStatus::default()
         };
+        resources(container, &mut status);
         self.go_on(container, &status, Some(Time(self.now)), role)
     }
 
     fn note(&mut self, warning: bool, reason: &'static str, container: &Container, message: String) {
-        self.notes.push(Note { warning, reason, container: container.name.clone(), message });
+        self.notes.push(Note { warning, ..note(reason, container, message) });
     }
+}
+
+/// Seconds between an end and the next start: the first comes at once, and
+/// also that of a container that ran for long.
+fn back_off(restarts: i32, ended: &ContainerStateTerminated) -> i64 {
+    let ran = match (&ended.started_at, &ended.finished_at) {
+        (Some(started), Some(finished)) => finished.0.duration_since(started.0).as_secs(),
+        _ => 0,
+    };
+    if restarts <= 0 || ran > 2 * BACKOFF_LONGEST {
+        return 0;
+    }
+    let doublings = u32::try_from(restarts - 1).unwrap_or(0).min(10);
+    (BACKOFF_FIRST << doublings).min(BACKOFF_LONGEST)
+}
+
+/// Seconds as Go writes them.
+fn duration(seconds: i64) -> String {
+    match (seconds / 60, seconds % 60) {
+        (0, seconds) => format!("{seconds}s"),
+        (minutes, seconds) => format!("{minutes}m{seconds}s"),
+    }
+}
+
+/// A running container has what it is given; a resize takes effect at once.
+fn resources(container: &Container, status: &mut ContainerStatus) {
+    let given = container.resources.clone().unwrap_or_default();
+    status.allocated_resources = given.requests.clone().filter(|requests| !requests.is_empty());
+    status.resources = Some(ResourceRequirements { claims: None, ..given });
+}
+
+/// What was given differs in something that only a restart changes.
+fn resized_by_restart(container: &Container, status: &ContainerStatus) -> bool {
+    let Some(has) = &status.resources else { return false };
+    let wants = container.resources.clone().unwrap_or_default();
+    container.resize_policy.iter().flatten().filter(|policy| policy.restart_policy == "RestartContainer").any(
+        |policy| {
+            let amount = |list: &Option<std::collections::BTreeMap<String, _>>| {
+                list.as_ref().and_then(|list| list.get(&policy.resource_name).cloned())
+            };
+            amount(&has.requests) != amount(&wants.requests) || amount(&has.limits) != amount(&wants.limits)
+        },
+    )
+}
+
+fn mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
+    let mounts = container.volume_mounts.as_ref().filter(|mounts| !mounts.is_empty())?;
+    let status = mounts.iter().map(|mount| VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only,
+        recursive_read_only: mount.read_only.filter(|yes| *yes).map(|_| {
+            let wanted = mount.recursive_read_only.as_deref();
+            if matches!(wanted, Some("Enabled" | "IfPossible")) { "Enabled" } else { "Disabled" }.to_owned()
+        }),
+        ..VolumeMountStatus::default()
+    });
+    Some(status.collect())
 }
 
 /// A made-up digest that stays the same for the same image.

@@ -18,7 +18,7 @@ fn pod(spec: Value) -> Pod {
 }
 
 fn place() -> Place {
-    Place { host_ip: "172.16.0.1".into(), pod_ip: "10.128.0.1".into() }
+    Place { host_ip: "172.16.0.1".into(), pod_ip: "10.128.0.1".into(), obstacles: Obstacles::default() }
 }
 
 /// A container's state in a word: `c:running!` is ready, `c:2` ended with 2.
@@ -71,7 +71,7 @@ fn lives() {
     };
     check(json!({}), &["0: Running ready c:running!"]);
     check(
-        json!({"containers": [{"name": "c", "image": "x", "command": ["false"]}]}),
+        json!({"containers": [{"name": "c", "image": "x", "command": ["serve"]}]}),
         &["0: Running ready c:running!"],
     );
     // Probes succeed after their delays.
@@ -88,11 +88,11 @@ fn lives() {
         runs("OnFailure", &["false"]),
         &[
             "0: Running c:1",
-            "1: Running c:CrashLoopBackOff",
-            "10: Running c:1*1",
-            "11: Running c:CrashLoopBackOff*1",
-            "30: Running c:1*2",
-            "31: Running c:CrashLoopBackOff*2",
+            "1: Running c:1*1",
+            "2: Running c:CrashLoopBackOff*1",
+            "11: Running c:1*2",
+            "12: Running c:CrashLoopBackOff*2",
+            "31: Running c:1*3",
         ],
     );
     check(json!({"restartPolicy": "Never"}), &["0: Running ready c:running!"]);
@@ -193,4 +193,40 @@ fn a_status_is_complete_and_settles() {
     // Host networking.
     let host = super::tests::pod(json!({"hostNetwork": true}));
     assert_eq!(step(&host, &place(), at(0)).status.unwrap().pod_ip.as_deref(), Some("172.16.0.1"));
+}
+
+#[test]
+fn what_stands_in_the_way() {
+    let check = |obstacles: Obstacles, expected: &str, reasons: &[&str]| {
+        let place = Place { obstacles, ..place() };
+        let step = step(&pod(json!({})), &place, at(3));
+        assert_eq!(step.notes.iter().map(|n| n.reason).collect::<Vec<_>>(), reasons);
+        let status = step.status.unwrap();
+        assert_eq!((told(&status).as_str(), status.observed_generation), (expected, Some(1)));
+        let waits = status.phase.as_deref() != Some("Failed");
+        assert_eq!(step.again.is_some(), waits, "{expected}");
+    };
+    let rejection = Rejection { reason: "OutOfcpu".into(), message: "too much".into() };
+    check(Obstacles { rejection: Some(rejection), ..Obstacles::default() }, "Failed ", &["OutOfcpu"]);
+    let volumes = vec!["no such volume".to_owned()];
+    check(Obstacles { volumes, ..Obstacles::default() }, "Pending c:ContainerCreating", &["FailedMount"]);
+    let containers = vec![("c".to_owned(), "secret \"s\" not found".to_owned())];
+    let expected = "Pending c:CreateContainerConfigError";
+    check(Obstacles { containers, ..Obstacles::default() }, expected, &["Failed"]);
+}
+
+#[test]
+fn containers_have_restart_rules_of_their_own() {
+    let check = |container: Value, expected: &[&str]| {
+        let mut value = json!({"name": "c", "image": "busybox", "command": ["sh", "-c", "exit 42"]});
+        value.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
+        let mut pod = pod(json!({"restartPolicy": "Never", "containers": [value]}));
+        assert_eq!(play(&mut pod).first().map(String::as_str), expected.first().copied(), "{container}");
+    };
+    let rule =
+        |operator: &str| json!([{"action": "Restart", "exitCodes": {"operator": operator, "values": [42]}}]);
+    check(json!({}), &["0: Failed c:42"]);
+    check(json!({"restartPolicy": "OnFailure"}), &["0: Running c:42"]);
+    check(json!({"restartPolicy": "Never", "restartPolicyRules": rule("In")}), &["0: Running c:42"]);
+    check(json!({"restartPolicy": "Never", "restartPolicyRules": rule("NotIn")}), &["0: Failed c:42"]);
 }

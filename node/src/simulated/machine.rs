@@ -69,6 +69,9 @@ pub(super) fn status(fleet: &Fleet, number: usize, now: Timestamp) -> Value {
             {"type": "Hostname", "address": name},
         ],
         "conditions": conditions(now),
+        "features": {"supplementalGroupsPolicy": true},
+        "runtimeHandlers": [{"name": "", "features": {"recursiveReadOnlyMounts": true, "userNamespaces": true}}],
+        "images": [{"names": ["registry.k8s.io/pause:3.10.1"], "sizeBytes": 320_448}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "nodeInfo": {
             "architecture": architecture(), "operatingSystem": "linux", "osImage": "Coracle simulated node",

@@ -5,10 +5,12 @@
 //! Start at [`run`].
 
 mod addresses;
+mod admission;
 mod heartbeats;
 mod leftover;
 mod machine;
 mod pods;
+mod references;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

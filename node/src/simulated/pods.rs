@@ -2,10 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use coracle_controllers::framework::{
-    Clock, Error, Key, Next, Queue, Reconcile, Recorder, Setup, Severity, Store, Style,
+use coracle_controllers::{
+    framework::{Clock, Error, Key, Next, Queue, Reconcile, Recorder, Setup, Severity, Store, Style},
+    pod,
 };
-use k8s_openapi::api::core::v1::{ObjectReference, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, PodStatus};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
@@ -16,14 +17,18 @@ use serde_json::{Value, json};
 use super::{
     Fleet,
     addresses::{self, Addresses},
+    admission,
+    references::References,
 };
-use crate::pod_worker::{self, Place};
+use crate::pod_worker::{self, Obstacles, Place};
 
 const WORKERS: usize = 64;
 
 /// Puts the pods in.
 pub(super) fn start(setup: &mut Setup, fleet: Arc<Fleet>) {
     let reflector = setup.reflect_at_least::<Pod>("spec.nodeName!=");
+    let nodes = setup.reflect::<Node>().store();
+    pod::index_by_node(&reflector.store());
     let queue = Queue::new();
     let pods = Arc::new(Pods {
         client: setup.client.clone(),
@@ -31,6 +36,8 @@ pub(super) fn start(setup: &mut Setup, fleet: Arc<Fleet>) {
         events: setup.recorder("kubelet", Style::Counted),
         fleet,
         store: reflector.store(),
+        nodes,
+        references: References::new(setup.client.clone(), setup.clock.clone()),
         addresses: Mutex::default(),
         written: Mutex::default(),
     });
@@ -50,6 +57,8 @@ struct Pods {
     events: Recorder,
     fleet: Arc<Fleet>,
     store: Arc<Store<Pod>>,
+    nodes: Arc<Store<Node>>,
+    references: References,
     addresses: Mutex<Addresses>,
     /// Pods as they were written and do not show in the store yet, by uid.
     written: Mutex<HashMap<String, Arc<Pod>>>,
@@ -100,7 +109,8 @@ impl Pods {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let pod_ip = self.addresses.lock().of(&uid);
         let pod_ip = pod_ip.ok_or_else(|| Error::Invalid("no pod address is left".into()))?;
-        let place = Place { host_ip: addresses::of_node(number), pod_ip };
+        let obstacles = self.obstacles(&pod).await?;
+        let place = Place { host_ip: addresses::of_node(number), pod_ip, obstacles };
         let step = pod_worker::step(&pod, &place, self.clock.now());
         if let Some(status) = &step.status {
             self.write(key, &pod, status).await?;
@@ -116,6 +126,24 @@ impl Pods {
             self.see(&pod, true);
         }
         Ok(step.again.map_or(Next::Change, Next::After))
+    }
+
+    /// What keeps a pod that has not started yet from starting.
+    async fn obstacles(&self, pod: &Arc<Pod>) -> Result<Obstacles, Error> {
+        let status = pod.status.as_ref();
+        let pending = status.is_none_or(|s| matches!(s.phase.as_deref(), None | Some("" | "Pending")));
+        if !pending || pod.metadata.deletion_timestamp.is_some() {
+            return Ok(Obstacles::default());
+        }
+        if status.is_none_or(|status| status.start_time.is_none()) {
+            let name = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
+            let node = self.nodes.get(&Key { namespace: String::new(), name: name.to_owned() });
+            let others = self.store.indexed(pod::BY_NODE, name);
+            if let Some(rejection) = node.and_then(|node| admission::reject(pod, &node, &others)) {
+                return Ok(Obstacles { rejection: Some(rejection), ..Obstacles::default() });
+            }
+        }
+        self.references.missing(pod).await
     }
 
     async fn write(&self, key: &Key, pod: &Pod, status: &PodStatus) -> Result<(), Error> {
@@ -150,8 +178,14 @@ impl Pods {
     fn tell(&self, pod: &Pod, number: usize, note: &pod_worker::Note) {
         let host = self.fleet.names.get(number).cloned().unwrap_or_default();
         let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-        let list =
-            if init.into_iter().any(|c| c.name == note.container) { "initContainers" } else { "containers" };
+        let ephemeral = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+        let list = if init.into_iter().any(|c| c.name == note.container) {
+            "initContainers"
+        } else if ephemeral.into_iter().any(|c| c.name == note.container) {
+            "ephemeralContainers"
+        } else {
+            "containers"
+        };
         let regarding = ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Pod".into()),
@@ -159,7 +193,7 @@ impl Pods {
             name: pod.metadata.name.clone(),
             uid: pod.metadata.uid.clone(),
             resource_version: pod.metadata.resource_version.clone(),
-            field_path: Some(format!("spec.{list}{{{}}}", note.container)),
+            field_path: (!note.container.is_empty()).then(|| format!("spec.{list}{{{}}}", note.container)),
         };
         let severity = if note.warning { Severity::Warning } else { Severity::Normal };
         self.events.on_host(host).act(regarding, severity, note.reason, "", note.message.clone());

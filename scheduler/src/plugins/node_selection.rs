@@ -65,6 +65,11 @@ impl Selection {
     }
 }
 
+/// True when what a pod with this `spec` requires of its node holds for `node`.
+pub fn selects(spec: &PodSpec, node: &Node) -> bool {
+    Selection::required(spec).matches(node)
+}
+
 /// How much a pod would like to be on a node.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Preferences(Vec<(i64, Term)>);
