@@ -26,9 +26,10 @@ differential: reference
 kubectl:
 	cargo test --package coracle --test kubectl -- --nocapture
 
-# Upstream's conformance tests against a fresh cluster. CORACLE_FOCUS=EXPRESSION: those with such names.
+# Upstream's conformance tests against a fresh cluster. AREA=AREA: those of an area; CORACLE_FOCUS=EXPRESSION: those
+# with such names.
 conformance:
-	tests/conformance/run
+	CORACLE_AREA=$(AREA) tests/conformance/run
 
 # Coracle beside the real Kubernetes: start, memory, writes, reads. QUICK=1: one short round.
 bench:

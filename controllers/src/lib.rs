@@ -14,6 +14,7 @@ mod ephemeral_volume;
 pub mod framework;
 mod garbage_collector;
 mod history;
+mod job;
 mod namespace;
 mod node_lifecycle;
 pub mod node_selector;
@@ -80,6 +81,7 @@ pub const CONTROLLERS: &[Controller] = &[
         start: |setup, _| replica_set::start_replication_controllers(setup),
     },
     Controller { name: "statefulset-controller", start: |setup, _| stateful_set::start(setup) },
+    Controller { name: "job-controller", start: |setup, _| job::start(setup) },
     Controller { name: "daemonset-controller", start: |setup, _| daemon_set::start(setup) },
     Controller { name: "resourcequota-controller", start: |setup, _| resource_quota::start(setup) },
     Controller { name: "disruption-controller", start: |setup, _| disruption::start(setup) },

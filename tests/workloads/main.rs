@@ -5,6 +5,7 @@ mod cluster;
 mod daemon_set;
 mod endpoint_slice;
 mod garbage;
+mod job;
 mod leader;
 mod namespace;
 mod node;

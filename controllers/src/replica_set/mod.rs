@@ -5,7 +5,7 @@
 
 mod execute;
 mod plan;
-mod ranking;
+pub(crate) mod ranking;
 mod replication_controller;
 mod status;
 #[cfg(test)]

@@ -16,7 +16,7 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// Sorts `pods`, those to delete first at the front. `related` are the pods
 /// that should be spread over nodes with them.
-pub(super) fn sort(pods: &mut [Arc<Pod>], related: &[Arc<Pod>], now: Timestamp) {
+pub(crate) fn sort(pods: &mut [Arc<Pod>], related: &[Arc<Pod>], now: Timestamp) {
     let mut neighbours: HashMap<&str, usize> = HashMap::new();
     for pod in related.iter().filter(|pod| pod::is_active(pod)) {
         *neighbours.entry(node(pod)).or_default() += 1;
