@@ -218,9 +218,17 @@ impl Cluster {
         self.client_as("kubernetes-admin")
     }
 
+    /// The same as a tower service, for who puts a layer of their own between.
+    pub fn service(&self) -> InProcess {
+        self.service_as("kubernetes-admin")
+    }
+
     fn client_as(&self, name: &str) -> kube::Client {
-        let user = User::authenticated(name, &["system:masters"]);
-        kube::Client::new(InProcess::new(self.server.clone(), user), "default")
+        kube::Client::new(self.service_as(name), "default")
+    }
+
+    fn service_as(&self, name: &str) -> InProcess {
+        InProcess::new(self.server.clone(), User::authenticated(name, &["system:masters"]))
     }
 
     /// Where the API server listens.
