@@ -30,13 +30,13 @@ impl NodeInfo {
         self.node.as_ref().and_then(|node| node.metadata.name.as_deref()).unwrap_or_default()
     }
 
-    fn add(&mut self, pod: Arc<PodInfo>) {
+    pub(crate) fn add(&mut self, pod: Arc<PodInfo>) {
         self.requested.add(&pod.requests);
         self.scoring.add(&pod.scoring);
         self.pods.insert(pod.uid.clone(), pod);
     }
 
-    fn remove(&mut self, uid: &str) {
+    pub(crate) fn remove(&mut self, uid: &str) {
         if let Some(pod) = self.pods.remove(uid) {
             self.requested.subtract(&pod.requests);
             self.scoring.subtract(&pod.scoring);

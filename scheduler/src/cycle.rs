@@ -5,11 +5,13 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
 use rand::{Rng, rngs::StdRng};
 
 use crate::{
     cache::{NodeInfo, Snapshot},
-    plugin::{CycleState, Plugin, Rejection},
+    nominations::Nominations,
+    plugin::{CycleState, Nomination, Plugin, Rejection},
     pod::PodInfo,
 };
 
@@ -18,8 +20,36 @@ const ALL_UP_TO: usize = 100;
 /// The least share of nodes to find, in percent.
 const LEAST_PERCENT: usize = 5;
 
+/// What a cycle looks at.
+pub struct Moment<'a> {
+    /// The rules.
+    pub plugins: &'a [Arc<dyn Plugin>],
+    /// The nodes and the pods on them.
+    pub nodes: &'a Snapshot,
+    /// The pods that will be on nodes when there is room.
+    pub nominations: &'a Nominations,
+    /// How many of the nodes to find, in percent; 0 goes by how many there are.
+    pub percentage: usize,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// A cycle that found no node, for who looks for room.
+pub struct Search<'a> {
+    /// What it looked at.
+    pub moment: &'a Moment<'a>,
+    /// What rules worked out.
+    pub state: &'a mut CycleState,
+    /// The pod.
+    pub pod: &'a PodInfo,
+    /// Why no node can take it.
+    pub diagnosis: &'a Diagnosis,
+    /// Decides where to begin.
+    pub luck: &'a mut StdRng,
+}
+
 /// What a cycle leads to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Decision {
     /// The pod goes to this node.
     Node(String),
@@ -30,7 +60,7 @@ pub enum Decision {
 }
 
 /// Why no node can take a pod.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Diagnosis {
     /// How many nodes there are.
     pub nodes: usize,
@@ -45,32 +75,39 @@ pub struct Diagnosis {
     /// What looking for room led to.
     pub room: Option<String>,
     /// The node on which there will be room.
-    pub nominated: Option<String>,
+    pub nomination: Nomination,
+    /// The pods that are to go from it.
+    pub victims: Vec<Arc<PodInfo>>,
+}
+
+impl Diagnosis {
+    /// Why `node` was rejected, looked at or not.
+    pub fn rejection(&self, node: &str) -> Option<&Rejection> {
+        self.whole.as_ref().or_else(|| self.rejected.get(node)).or(self.absent.as_ref())
+    }
 }
 
 /// Finds the node for `pod`.
 ///
 /// With many nodes it stops when enough can take the pod; the next cycle goes
 /// on where this one stopped, at `start`. Between equals `luck` decides.
-pub fn schedule_one(
-    plugins: &[Arc<dyn Plugin>],
-    nodes: &Snapshot,
-    pod: &PodInfo,
-    start: &mut usize,
-    luck: &mut StdRng,
-) -> Decision {
+pub fn schedule_one(moment: &Moment<'_>, pod: &PodInfo, start: &mut usize, luck: &mut StdRng) -> Decision {
+    let Moment { plugins, nodes, .. } = *moment;
     if nodes.nodes().is_empty() {
         return Decision::NoNodes;
     }
     let mut state = CycleState::default();
     let mut diagnosis = Diagnosis { nodes: nodes.nodes().len(), ..Diagnosis::default() };
     let fitting = match pre_filter(plugins, &mut state, nodes, pod, &mut diagnosis) {
-        Some(candidates) => filter(plugins, &state, &candidates, pod, start, &mut diagnosis),
+        Some(candidates) => match nominated(moment, &mut state, pod) {
+            Some(node) => vec![node],
+            None => filter(moment, &mut state, &candidates, pod, start, &mut diagnosis),
+        },
         None => Vec::new(),
     };
     match fitting.as_slice() {
         [] => {
-            make_room(plugins, &state, pod, &mut diagnosis);
+            make_room(moment, &mut state, pod, &mut diagnosis, luck);
             Decision::Unfit(diagnosis)
         }
         [only] => Decision::Node(only.name().to_owned()),
@@ -110,24 +147,83 @@ fn pre_filter(
     Some(named.iter().filter_map(|name| nodes.node(name).cloned()).collect())
 }
 
-fn filter(
+/// The node on which room was made for the pod, when it fits there now.
+fn nominated(moment: &Moment<'_>, state: &mut CycleState, pod: &PodInfo) -> Option<Arc<NodeInfo>> {
+    let node = moment.nodes.node(pod.nominated()?)?;
+    refused(moment, state, pod, node).is_none().then(|| node.clone())
+}
+
+/// Which rule rejects the node, and why.
+///
+/// Pods that are as important and nominated to the node count as there; and
+/// as they may go elsewhere, the pod must fit without them, too. `state` is
+/// afterwards as it was.
+pub fn refused(
+    moment: &Moment<'_>,
+    state: &mut CycleState,
+    pod: &PodInfo,
+    node: &NodeInfo,
+) -> Option<(&'static str, Rejection)> {
+    let mut coming = moment.nominations.on(node.name()).filter(|other| yields(pod, other)).peekable();
+    if coming.peek().is_some() {
+        let coming: Vec<&Arc<PodInfo>> = coming.collect();
+        let mut full = node.clone();
+        for other in &coming {
+            full.add((*other).clone());
+            suppose(moment.plugins, state, pod, other, &full, 1);
+        }
+        let rejection = rejection(moment.plugins, state, pod, &full);
+        for other in &coming {
+            full.remove(&other.uid);
+            suppose(moment.plugins, state, pod, other, &full, -1);
+        }
+        if rejection.is_some() {
+            return rejection;
+        }
+    }
+    rejection(moment.plugins, state, pod, node)
+}
+
+fn yields(pod: &PodInfo, nominated: &PodInfo) -> bool {
+    nominated.priority() >= pod.priority() && nominated.uid != pod.uid
+}
+
+fn rejection(
     plugins: &[Arc<dyn Plugin>],
     state: &CycleState,
+    pod: &PodInfo,
+    node: &NodeInfo,
+) -> Option<(&'static str, Rejection)> {
+    plugins.iter().find_map(|p| p.filter(state, pod, node).err().map(|rejection| (p.name(), rejection)))
+}
+
+/// Tells all rules that `other` has come to the node, or gone.
+pub(crate) fn suppose(
+    plugins: &[Arc<dyn Plugin>],
+    state: &mut CycleState,
+    pod: &PodInfo,
+    other: &PodInfo,
+    node: &NodeInfo,
+    more: i64,
+) {
+    plugins.iter().for_each(|plugin| plugin.suppose(state, pod, other, node, more));
+}
+
+fn filter(
+    moment: &Moment<'_>,
+    state: &mut CycleState,
     candidates: &[Arc<NodeInfo>],
     pod: &PodInfo,
     start: &mut usize,
     diagnosis: &mut Diagnosis,
 ) -> Vec<Arc<NodeInfo>> {
-    let enough = enough(candidates.len());
+    let enough = enough(candidates.len(), moment.percentage);
     let mut fitting = Vec::new();
     let mut looked_at = 0;
     let from = start.checked_rem(candidates.len()).unwrap_or(0);
     for node in candidates.iter().cycle().skip(from).take(candidates.len()) {
         looked_at += 1;
-        let rejection = plugins
-            .iter()
-            .find_map(|p| p.filter(state, pod, node).err().map(|rejection| (p.name(), rejection)));
-        match rejection {
+        match refused(moment, state, pod, node) {
             None => fitting.push(node.clone()),
             Some((plugin, rejection)) => {
                 diagnosis.plugins.insert(plugin);
@@ -142,12 +238,15 @@ fn filter(
     fitting
 }
 
-/// How many fitting nodes are enough, of `nodes`.
-fn enough(nodes: usize) -> usize {
+/// How many fitting nodes are enough, of `nodes`: `percentage` of them.
+fn enough(nodes: usize, percentage: usize) -> usize {
     if nodes < ALL_UP_TO {
         return nodes.max(1);
     }
-    let percent = 50usize.saturating_sub(nodes / 125).max(LEAST_PERCENT);
+    let percent = match percentage {
+        0 => 50usize.saturating_sub(nodes / 125).max(LEAST_PERCENT),
+        percentage => percentage.min(100),
+    };
     (nodes * percent / 100).max(ALL_UP_TO)
 }
 
@@ -180,11 +279,19 @@ fn best(
     chosen.map(|node| node.name().to_owned()).unwrap_or_default()
 }
 
-fn make_room(plugins: &[Arc<dyn Plugin>], state: &CycleState, pod: &PodInfo, diagnosis: &mut Diagnosis) {
-    let room = plugins.iter().find_map(|plugin| plugin.post_filter(state, pod, diagnosis));
+fn make_room(
+    moment: &Moment<'_>,
+    state: &mut CycleState,
+    pod: &PodInfo,
+    diagnosis: &mut Diagnosis,
+    luck: &mut StdRng,
+) {
+    let mut search = Search { moment, state, pod, diagnosis, luck };
+    let room = moment.plugins.iter().find_map(|plugin| plugin.post_filter(&mut search));
     if let Some(room) = room {
         diagnosis.room = Some(room.message);
-        diagnosis.nominated = room.nominated;
+        diagnosis.nomination = room.nomination;
+        diagnosis.victims = room.victims;
     }
 }
 
@@ -196,7 +303,8 @@ mod tests {
     fn enough_nodes() {
         let table = [(1, 1), (99, 99), (100, 100), (150, 100), (1000, 420), (5000, 500), (10000, 500)];
         for (nodes, expected) in table {
-            assert_eq!(enough(nodes), expected, "{nodes}");
+            assert_eq!(enough(nodes, 0), expected, "{nodes}");
         }
+        assert_eq!([enough(1000, 30), enough(1000, 100), enough(200, 1)], [300, 1000, 100]);
     }
 }

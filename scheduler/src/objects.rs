@@ -6,6 +6,7 @@ use coracle_controllers::framework::{Reflected, Setup, Store};
 use k8s_openapi::api::{
     apps::v1::{ReplicaSet, StatefulSet},
     core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, ReplicationController, Service},
+    policy::v1::PodDisruptionBudget,
     resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
@@ -56,6 +57,8 @@ objects! {
     replica_sets: ReplicaSet,
     /// Likewise.
     stateful_sets: StatefulSet,
+    /// How many pods may be missed.
+    budgets: PodDisruptionBudget,
     /// What pods want of storage.
     claims: PersistentVolumeClaim,
     /// What is bound to claims, or could be.

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     cache::{NodeInfo, Snapshot},
+    cycle::Search,
     pod::PodInfo,
 };
 
@@ -120,12 +121,33 @@ pub enum Permit {
     },
 }
 
+/// Where a pod is to go once there is room.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Nomination {
+    /// Where it was to go before, if anywhere.
+    #[default]
+    Keep,
+    /// Nowhere any more.
+    Clear,
+    /// To this node.
+    On(String),
+}
+
 /// What came of looking for room where there was none.
 pub struct Room {
     /// The node on which room will be.
-    pub nominated: Option<String>,
+    pub nomination: Nomination,
     /// Upstream's text, for the user.
     pub message: String,
+    /// The pods that are to go.
+    pub victims: Vec<Arc<PodInfo>>,
+}
+
+impl Room {
+    /// There is none.
+    pub fn none(nomination: Nomination, message: String) -> Self {
+        Self { nomination, message, victims: Vec::new() }
+    }
 }
 
 /// A scheduling rule. Every point has a default that lets everything pass.
@@ -181,20 +203,19 @@ pub trait Plugin: Send + Sync {
         Ok(())
     }
 
-    /// `other` comes to the node, or goes when `more` is -1: brings what
+    /// `other` has come to the node, or gone when `more` is -1: brings what
     /// [`Plugin::pre_filter`] worked out up to that.
+    ///
+    /// Must undo itself: the same with the opposite `more` leads back to what
+    /// was, so that one state serves the look at every node.
     fn suppose(&self, state: &mut CycleState, pod: &PodInfo, other: &PodInfo, node: &NodeInfo, more: i64) {
         let _ = (state, pod, other, node, more);
     }
 
-    /// Makes room when no node can take the pod.
-    fn post_filter(
-        &self,
-        state: &CycleState,
-        pod: &PodInfo,
-        diagnosis: &crate::cycle::Diagnosis,
-    ) -> Option<Room> {
-        let _ = (state, pod, diagnosis);
+    /// Looks for room when no node can take the pod; `None` leaves it to the
+    /// next rule. It decides only: the scheduler carries out.
+    fn post_filter(&self, search: &mut Search<'_>) -> Option<Room> {
+        let _ = search;
         None
     }
 

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use coracle_controllers::framework::Key;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use crate::resources::{Resources, container_scoring_requests, requests, scoring_requests};
@@ -73,6 +74,18 @@ impl PodInfo {
     /// The node it is on.
     pub fn node(&self) -> Option<&str> {
         self.spec()?.node_name.as_deref().filter(|node| !node.is_empty())
+    }
+
+    /// The node on which room is made for it, as its status says.
+    pub fn nominated(&self) -> Option<&str> {
+        let status = self.pod.status.as_ref()?;
+        status.nominated_node_name.as_deref().filter(|node| !node.is_empty())
+    }
+
+    /// When it was started; `now` when it has not been yet.
+    pub fn started(&self, now: Timestamp) -> Timestamp {
+        let status = self.pod.status.as_ref();
+        status.and_then(|status| status.start_time.as_ref()).map_or(now, |time| time.0)
     }
 
     /// Its priority.

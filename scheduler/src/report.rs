@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use serde_json::{Value, json};
 
-use crate::cycle::Diagnosis;
+use crate::{cycle::Diagnosis, plugin::Nomination};
 
 /// The message when there is no node at all.
 pub(crate) const NO_NODES: &str = "no nodes available to schedule pods";
@@ -41,9 +41,40 @@ pub(crate) fn message(diagnosis: &Diagnosis) -> String {
     message
 }
 
-/// The status patch that reports why the pod has no node; none when it says
-/// so already.
-pub(crate) fn unscheduled(pod: &Pod, reason: &str, message: &str, now: Timestamp) -> Option<Value> {
+/// The reference that events carry of a pod.
+pub(crate) fn reference(pod: &Pod) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Pod".into()),
+        namespace: pod.metadata.namespace.clone(),
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+        resource_version: pod.metadata.resource_version.clone(),
+        field_path: None,
+    }
+}
+
+/// What the nominated node of a pod's status is to become; none when it is
+/// that already.
+fn renominated(pod: &Pod, nomination: &Nomination) -> Option<Value> {
+    let status = pod.status.as_ref();
+    let now = status.and_then(|s| s.nominated_node_name.as_deref()).filter(|node| !node.is_empty());
+    match (nomination, now) {
+        (Nomination::On(node), now) if now != Some(node) => Some(json!(node)),
+        (Nomination::Clear, Some(_)) => Some(Value::Null),
+        _ => None,
+    }
+}
+
+/// The status patch that reports why the pod has no node, and where there
+/// will be room; none when it says so already.
+pub(crate) fn unscheduled(
+    pod: &Pod,
+    reason: &str,
+    message: &str,
+    nomination: &Nomination,
+    now: Timestamp,
+) -> Option<Value> {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let current = conditions.iter().find(|condition| condition.type_ == "PodScheduled");
     let same = current.is_some_and(|current| {
@@ -51,7 +82,8 @@ pub(crate) fn unscheduled(pod: &Pod, reason: &str, message: &str, now: Timestamp
             && current.reason.as_deref() == Some(reason)
             && current.message.as_deref() == Some(message)
     });
-    if same {
+    let renominated = renominated(pod, nomination);
+    if same && renominated.is_none() {
         return None;
     }
     let since = current
@@ -64,7 +96,11 @@ pub(crate) fn unscheduled(pod: &Pod, reason: &str, message: &str, now: Timestamp
         "lastProbeTime": null, "lastTransitionTime": since.to_string(),
         "observedGeneration": pod.metadata.generation,
     });
-    Some(json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}}))
+    let mut status = if same { json!({}) } else { json!({"conditions": [condition]}) };
+    if let Some(node) = renominated {
+        status["nominatedNodeName"] = node;
+    }
+    Some(json!({"metadata": {"uid": pod.metadata.uid}, "status": status}))
 }
 
 #[cfg(test)]
@@ -125,9 +161,13 @@ mod tests {
             json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
                     "lastTransitionTime": "1970-01-01T00:00:05Z"}])
         };
-        let patch = |conditions| unscheduled(&pod(conditions), "Unschedulable", "no room", now);
+        let patch =
+            |conditions| unscheduled(&pod(conditions), "Unschedulable", "no room", &Nomination::Keep, now);
         assert_eq!(since(patch(json!([]))), Some(json!("1970-01-01T00:01:40Z")));
         assert_eq!(since(patch(known("else"))), Some(json!("1970-01-01T00:00:05Z")));
         assert_eq!(patch(known("no room")), None);
+        let on = Nomination::On("n".into());
+        let patch = unscheduled(&pod(known("no room")), "Unschedulable", "no room", &on, now);
+        assert_eq!(patch.map(|p| p["status"].clone()), Some(json!({"nominatedNodeName": "n"})));
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use coracle_controllers::framework::{Change, Clock, Recorder, Setup, Severity, Style};
-use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
@@ -17,13 +17,15 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bind::{Unbound, bind},
     cache::Cache,
-    cycle::{Decision, schedule_one},
+    cycle::{Decision, Diagnosis, Moment, schedule_one},
+    nominations::Nominations,
     objects::Objects,
-    plugin::{Event, Happening, Plugin},
+    plugin::{Event, Happening, Nomination, Plugin},
     plugins::default_plugins,
     pod::PodInfo,
+    preemption::evict::Eviction,
     queue::{Back, Queue},
-    report,
+    report::{self, reference},
 };
 
 /// Bindings and reports that may be under way at once.
@@ -67,6 +69,7 @@ pub fn start(setup: &mut Setup, config: Config) {
         queue: Queue::new(plugins.clone()),
         plugins,
         cache: Mutex::default(),
+        nominations: Mutex::default(),
         name: config.scheduler_name,
         clock: config.clock,
         events,
@@ -99,6 +102,7 @@ struct Scheduler {
     plugins: Vec<Arc<dyn Plugin>>,
     queue: Queue,
     cache: Mutex<Cache>,
+    nominations: Mutex<Arc<Nominations>>,
     name: &'static str,
     clock: Clock,
     events: Recorder,
@@ -132,28 +136,87 @@ impl Scheduler {
     ) {
         let nodes = self.cache.lock().snapshot();
         let scheduler = self.clone();
-        match schedule_one(&self.plugins, &nodes, &pod, start, luck) {
+        let nominations = self.nominations.lock().clone();
+        let moment = Moment {
+            plugins: &self.plugins,
+            nodes: &nodes,
+            nominations: &nominations,
+            percentage: 0,
+            now: self.clock.now(),
+        };
+        match schedule_one(&moment, &pod, start, luck) {
             Decision::Node(node) => {
                 if let Some((plugin, rejection)) = self.reserve(&pod, &node) {
                     self.queue.give_back(&pod.uid, Back::Rejected([plugin].into()));
                     let message = rejection.reasons.join(", ");
-                    under_way.spawn(async move { scheduler.report(&pod, "Unschedulable", message).await });
+                    under_way.spawn(async move {
+                        scheduler.report(&pod, "Unschedulable", message, &Nomination::Keep).await
+                    });
                     return;
                 }
                 self.cache.lock().set_pod(pod.clone(), &node);
+                if !nominations.is_empty() {
+                    Arc::make_mut(&mut self.nominations.lock()).remove(&pod.uid);
+                }
                 under_way.spawn(async move { scheduler.bind(pod, node).await });
             }
             Decision::Unfit(diagnosis) => {
-                let message = report::message(&diagnosis);
-                self.queue.give_back(&pod.uid, Back::Rejected(diagnosis.plugins));
-                under_way.spawn(async move { scheduler.report(&pod, "Unschedulable", message).await });
+                self.nominate(&pod, &diagnosis.nomination);
+                if diagnosis.victims.is_empty() {
+                    self.queue.give_back(&pod.uid, Back::Rejected(diagnosis.plugins.clone()));
+                }
+                under_way.spawn(async move { scheduler.unfit(&pod, diagnosis).await });
             }
             Decision::NoNodes => {
                 self.queue.give_back(&pod.uid, Back::Rejected(Default::default()));
                 let message = report::NO_NODES.to_owned();
-                under_way.spawn(async move { scheduler.report(&pod, "Unschedulable", message).await });
+                under_way.spawn(async move {
+                    scheduler.report(&pod, "Unschedulable", message, &Nomination::Keep).await
+                });
             }
         }
+    }
+
+    fn nominate(&self, pod: &Arc<PodInfo>, nomination: &Nomination) {
+        let mut nominations = self.nominations.lock();
+        match nomination {
+            Nomination::On(node) => Arc::make_mut(&mut nominations).add(pod.clone(), node),
+            Nomination::Clear if nominations.holds(&pod.uid) => {
+                Arc::make_mut(&mut nominations).remove(&pod.uid);
+            }
+            Nomination::Clear | Nomination::Keep => {}
+        }
+    }
+
+    /// Tells the user why a pod has no node, and lets others go for it.
+    ///
+    /// Until they are told to go the pod is worked on, so that it is tried
+    /// again when they are gone and not before.
+    async fn unfit(&self, pod: &Arc<PodInfo>, diagnosis: Diagnosis) {
+        let message = report::message(&diagnosis);
+        let node = match &diagnosis.nomination {
+            Nomination::On(node) if !diagnosis.victims.is_empty() => node,
+            nomination => return self.report(pod, "Unschedulable", message, nomination).await,
+        };
+        let nominated: Vec<Arc<PodInfo>> = {
+            let nominations = self.nominations.lock();
+            nominations.on(node).filter(|other| other.priority() < pod.priority()).cloned().collect()
+        };
+        let eviction = Eviction {
+            client: &self.client,
+            events: &self.events,
+            scheduler: self.name,
+            pod,
+            node,
+            now: self.clock.now(),
+        };
+        let report = self.report(pod, "Unschedulable", message, &diagnosis.nomination);
+        let ((), done) = futures::join!(report, eviction.carry_out(&nominated, &diagnosis.victims));
+        if let Err(error) = &done {
+            tracing::warn!(pod = %pod.key(), %error, "victims were not all told to go");
+        }
+        let back = done.map_or(Back::Failed, |()| Back::Rejected(diagnosis.plugins));
+        self.queue.give_back(&pod.uid, back);
     }
 
     fn reserve(&self, pod: &PodInfo, node: &str) -> Option<(&'static str, crate::plugin::Rejection)> {
@@ -180,24 +243,27 @@ impl Scheduler {
         };
         self.plugins.iter().rev().for_each(|plugin| plugin.unreserve(&pod, &node));
         self.cache.lock().remove_pod(&pod.uid);
+        if pod.nominated().is_some() {
+            Arc::make_mut(&mut self.nominations.lock()).follow(pod.clone(), None);
+        }
         self.queue.happened(Event { pods: (Some(&pod), None), ..Happening::PodRemoved.into() });
         match unbound {
             Unbound::Rejected(plugin, rejection) => {
                 self.queue.give_back(&pod.uid, Back::Rejected([plugin].into()));
-                self.report(&pod, "Unschedulable", rejection.reasons.join(", ")).await;
+                self.report(&pod, "Unschedulable", rejection.reasons.join(", "), &Nomination::Keep).await;
             }
             // The pod is gone, which the watch tells too.
             Unbound::Failed(error) if error.is_not_found() => self.queue.give_back(&pod.uid, Back::Failed),
             Unbound::Failed(error) => {
                 self.queue.give_back(&pod.uid, Back::Failed);
-                self.report(&pod, "SchedulerError", error.to_string()).await;
+                self.report(&pod, "SchedulerError", error.to_string(), &Nomination::Keep).await;
             }
         }
     }
 
     /// Tells the user why a pod has no node.
-    async fn report(&self, pod: &PodInfo, reason: &str, message: String) {
-        let patch = report::unscheduled(&pod.pod, reason, &message, self.clock.now());
+    async fn report(&self, pod: &PodInfo, reason: &str, message: String, nomination: &Nomination) {
+        let patch = report::unscheduled(&pod.pod, reason, &message, nomination, self.clock.now());
         self.events.act(reference(&pod.pod), Severity::Warning, "FailedScheduling", "Scheduling", message);
         if let Some(patch) = patch {
             let key = pod.key();
@@ -233,7 +299,9 @@ impl Scheduler {
             if let Some(pod) = change.before {
                 let uid = pod.metadata.uid.as_deref().unwrap_or_default();
                 self.queue.remove(uid);
-                if self.cache.lock().remove_pod(uid) {
+                // Who waits for the room that was made for it may have it.
+                let nominated = self.withdraw(uid);
+                if self.cache.lock().remove_pod(uid) || nominated {
                     let gone = PodInfo::new(pod.clone());
                     self.queue.happened(Event { pods: (Some(&gone), None), ..Happening::PodRemoved.into() });
                 }
@@ -243,6 +311,7 @@ impl Scheduler {
         let info = PodInfo::new(pod.clone());
         if let Some(node) = info.node().map(str::to_owned) {
             self.queue.remove(&info.uid);
+            self.withdraw(&info.uid);
             let came =
                 change.before.is_none_or(|before| before.spec.as_ref().is_none_or(|s| s.node_name.is_none()));
             let relabelled = change.relabelled();
@@ -255,26 +324,32 @@ impl Scheduler {
             }
         } else if !self.is_mine(&info) || pod.metadata.deletion_timestamp.is_some() {
             self.queue.remove(&info.uid);
+            if self.withdraw(&info.uid) {
+                self.queue.happened(Event { pods: (Some(&info), None), ..Happening::PodRemoved.into() });
+            }
         } else if !self.cache.lock().has_pod(&info.uid) {
+            let said = |pod: &Arc<Pod>| {
+                let node = pod.status.as_ref().and_then(|status| status.nominated_node_name.clone());
+                node.filter(|node| !node.is_empty())
+            };
+            let said_before = change.before.and_then(said);
+            let mut nominations = self.nominations.lock();
+            if said_before.is_some() || info.nominated().is_some() || nominations.holds(&info.uid) {
+                Arc::make_mut(&mut nominations).follow(Arc::new(info.clone()), said_before.as_deref());
+            }
+            drop(nominations);
             self.queue.set(info);
         }
     }
 
+    /// Forgets that room was made for a pod; true when it was.
+    fn withdraw(&self, uid: &str) -> bool {
+        let mut nominations = self.nominations.lock();
+        nominations.holds(uid) && Arc::make_mut(&mut nominations).remove(uid)
+    }
+
     fn is_mine(&self, pod: &PodInfo) -> bool {
         pod.spec().and_then(|spec| spec.scheduler_name.as_deref()).unwrap_or("default-scheduler") == self.name
-    }
-}
-
-/// The reference that events carry of a pod.
-fn reference(pod: &Pod) -> ObjectReference {
-    ObjectReference {
-        api_version: Some("v1".into()),
-        kind: Some("Pod".into()),
-        namespace: pod.metadata.namespace.clone(),
-        name: pod.metadata.name.clone(),
-        uid: pod.metadata.uid.clone(),
-        resource_version: pod.metadata.resource_version.clone(),
-        field_path: None,
     }
 }
 

@@ -6,6 +6,7 @@ mod controllers;
 mod down;
 mod election;
 mod kubeconfig;
+mod scheduler;
 mod status;
 mod up;
 mod version;
@@ -42,6 +43,8 @@ enum Command {
     Version(version::Version),
     /// Run the controllers alone, against any cluster
     Controllers(controllers::Controllers),
+    /// Run the scheduler alone, against any cluster, or ask it about a pod
+    Scheduler(scheduler::Scheduler),
     /// Print a script that completes commands in a shell
     Completion(completion::Completion),
 }
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Down(it) => it.run(),
         Command::Version(it) => it.run(),
         Command::Controllers(it) => it.run(),
+        Command::Scheduler(it) => it.run(),
         Command::Completion(it) => it.run(),
     };
     match done {

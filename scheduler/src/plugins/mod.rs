@@ -23,7 +23,7 @@ mod volumes;
 
 use std::sync::Arc;
 
-use crate::{objects::Objects, plugin::Plugin};
+use crate::{objects::Objects, plugin::Plugin, preemption::DefaultPreemption};
 use tally::Tally;
 
 /// The rules of the default profile, in upstream's order; they read `objects`.
@@ -56,5 +56,6 @@ pub fn default_plugins(objects: &Objects) -> Vec<Arc<dyn Plugin>> {
         Arc::new(image_locality::ImageLocality(tally)),
         Arc::new(default_binder::DefaultBinder),
         Arc::new(node_declared_features::NodeDeclaredFeatures),
+        Arc::new(DefaultPreemption::new(Default::default(), objects.clone())),
     ]
 }

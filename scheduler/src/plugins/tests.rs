@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::default_plugins;
 use crate::{
     cache::{Cache, NodeInfo, Snapshot},
-    cycle::{Decision, schedule_one},
+    cycle::{Decision, Moment, schedule_one},
     pod::PodInfo,
     report,
 };
@@ -58,7 +58,14 @@ pub(super) fn cluster(nodes: Vec<Arc<Node>>, pods: Vec<(&str, PodInfo)>) -> Snap
 /// The node that `pod` goes to, or what its user is told.
 fn place(nodes: &Snapshot, pod: &PodInfo, seed: u64) -> String {
     let mut luck = StdRng::seed_from_u64(seed);
-    match schedule_one(&default_plugins(&Default::default()), nodes, pod, &mut 0, &mut luck) {
+    let moment = Moment {
+        plugins: &default_plugins(&Default::default()),
+        nodes,
+        nominations: &Default::default(),
+        percentage: 0,
+        now: jiff::Timestamp::UNIX_EPOCH,
+    };
+    match schedule_one(&moment, pod, &mut 0, &mut luck) {
         Decision::Node(name) => name,
         Decision::Unfit(diagnosis) => report::message(&diagnosis),
         Decision::NoNodes => report::NO_NODES.into(),
@@ -216,13 +223,14 @@ fn a_long_search_goes_on_where_it_stopped() {
     let nodes = cluster((0..200).map(|n| node(&format!("n{n:03}"), json!({}))).collect(), vec![]);
     let (mut start, mut luck) = (0, StdRng::seed_from_u64(1));
     for expected in [100, 0, 100] {
-        schedule_one(
-            &default_plugins(&Default::default()),
-            &nodes,
-            &pod("p", json!({})),
-            &mut start,
-            &mut luck,
-        );
+        let moment = Moment {
+            plugins: &default_plugins(&Default::default()),
+            nodes: &nodes,
+            nominations: &Default::default(),
+            percentage: 0,
+            now: jiff::Timestamp::UNIX_EPOCH,
+        };
+        schedule_one(&moment, &pod("p", json!({})), &mut start, &mut luck);
         assert_eq!(start, expected);
     }
     let info: &NodeInfo = &nodes.nodes()[0];
