@@ -58,8 +58,11 @@ pub(super) fn cluster(nodes: Vec<Arc<Node>>, pods: Vec<(&str, PodInfo)>) -> Snap
 /// The node that `pod` goes to, or what its user is told.
 fn place(nodes: &Snapshot, pod: &PodInfo, seed: u64) -> String {
     let mut luck = StdRng::seed_from_u64(seed);
+    let mut plugins = default_plugins(&Default::default());
+    // What it says has tests of its own.
+    plugins.retain(|plugin| plugin.name() != "DefaultPreemption");
     let moment = Moment {
-        plugins: &default_plugins(&Default::default()),
+        plugins: &plugins,
         nodes,
         nominations: &Default::default(),
         percentage: 0,

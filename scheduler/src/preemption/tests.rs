@@ -142,7 +142,13 @@ fn nothing_helps() {
         &pod("p", 2, 9, json!({"spec": {"preemptionPolicy": "Never"}})),
         &format!("{told}not eligible due to preemptionPolicy=Never."),
     );
-    check(full(), &plain("p", 5, 9), &format!("{told}0/1 nodes are available: 1 Insufficient cpu."));
+    check(
+        full(),
+        &plain("p", 5, 9),
+        &format!("{told}0/1 nodes are available: 1 Preemption is not helpful for scheduling."),
+    );
+    let mixed = World::new(&[("n", vec![plain("a", 2, 20), plain("b", 2, 1)])]);
+    check(mixed, &plain("p", 3, 9), &format!("{told}0/1 nodes are available: 1 Insufficient cpu."));
     check(
         full(),
         &pod("p", 2, 9, json!({"spec": {"nodeSelector": {"x": "y"}}})),
