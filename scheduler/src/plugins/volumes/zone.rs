@@ -26,7 +26,10 @@ const LABELS: [(&str, &str); 4] = [
 pub(in super::super) struct VolumeZone(pub(in super::super) Objects);
 
 /// Where the pod's volumes are: which label must have one of which values.
-struct Zones(Vec<(&'static str, &'static str, BTreeSet<String>)>);
+struct Zones(Vec<Zone>);
+
+/// A label, the one that stands in for it, and the values of which it has one.
+type Zone = (&'static str, &'static str, BTreeSet<String>);
 
 impl Plugin for VolumeZone {
     fn name(&self) -> &'static str {
@@ -72,11 +75,7 @@ impl Plugin for VolumeZone {
 }
 
 impl VolumeZone {
-    fn zones(
-        &self,
-        pod: &PodInfo,
-        name: &str,
-    ) -> Result<Vec<(&'static str, &'static str, BTreeSet<String>)>, Rejection> {
+    fn zones(&self, pod: &PodInfo, name: &str) -> Result<Vec<Zone>, Rejection> {
         if name.is_empty() {
             return Err(Rejection::unresolvable("PersistentVolumeClaim had no name"));
         }
