@@ -193,13 +193,17 @@ fn why_none(budget: &Object) -> String {
     let (healthy, needed) = (number(budget, "currentHealthy"), number(budget, "desiredHealthy"));
     match said {
         Some(("SyncFailed", message)) => {
-            format!("The disruption budget {name} does not allow evicting pods currently because it failed sync: {message}")
+            format!(
+                "The disruption budget {name} does not allow evicting pods currently because it failed sync: {message}"
+            )
         }
         _ if healthy <= needed => {
             format!("The disruption budget {name} needs {needed} healthy pods and has {healthy} currently")
         }
         Some((reason, message)) => {
-            format!("The disruption budget {name} does not allow evicting pods currently ({reason}): {message}")
+            format!(
+                "The disruption budget {name} does not allow evicting pods currently ({reason}): {message}"
+            )
         }
         None => format!("The disruption budget {name} does not allow evicting pods currently"),
     }
@@ -267,7 +271,8 @@ mod tests {
         let none = json!({"observedGeneration": 2, "desiredHealthy": 3, "currentHealthy": 2});
         check(none, Some("The disruption budget b needs 3 healthy pods and has 2 currently"));
         let failed = json!({"observedGeneration": 2, "conditions": [{"type": "DisruptionAllowed", "status": "False", "reason": "SyncFailed", "message": "why"}]});
-        let text = "The disruption budget b does not allow evicting pods currently because it failed sync: why";
+        let text =
+            "The disruption budget b does not allow evicting pods currently because it failed sync: why";
         check(failed, Some(text));
     }
 
