@@ -11,19 +11,22 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::{objects::Objects, profile::rules};
+
 const API_VERSION: &str = "kubescheduler.config.k8s.io/v1";
 const KIND: &str = "KubeSchedulerConfiguration";
-const DEFAULT_NAME: &str = "default-scheduler";
+/// The scheduler of pods that name none.
+pub(crate) const DEFAULT_NAME: &str = "default-scheduler";
 
 /// What a scheduler is told in a file.
 #[derive(Debug, Clone)]
 pub struct Configuration {
-    /// One for each scheduler name.
-    pub profiles: Vec<Profile>,
+    /// One for each scheduler name; what they say can be done.
+    pub(crate) profiles: Vec<Profile>,
     /// The first back-off of a pod that was rejected.
-    pub backoff_first: Duration,
+    pub(crate) backoff_first: Duration,
     /// The longest one.
-    pub backoff_longest: Duration,
+    pub(crate) backoff_longest: Duration,
 }
 
 /// The rules for the pods of one scheduler name.
@@ -157,13 +160,11 @@ struct File {
     pod_initial_backoff_seconds: Option<i64>,
     pod_max_backoff_seconds: Option<i64>,
     extenders: Option<Vec<Value>>,
-    // Said by flags here, or without meaning in this scheduler.
+    leader_election: Option<Value>,
+    client_connection: Option<Value>,
+    // Without meaning in this scheduler.
     #[serde(rename = "parallelism")]
     _parallelism: Option<i64>,
-    #[serde(rename = "leaderElection")]
-    _leader_election: Option<Value>,
-    #[serde(rename = "clientConnection")]
-    _client_connection: Option<Value>,
     #[serde(rename = "enableProfiling")]
     _enable_profiling: Option<bool>,
     #[serde(rename = "enableContentionProfiling")]
@@ -216,10 +217,16 @@ impl Configuration {
         if file.extenders.is_some_and(|extenders| !extenders.is_empty()) {
             return invalid("extenders", "this scheduler asks no extenders");
         }
+        if file.leader_election.is_some() || file.client_connection.is_some() {
+            tracing::warn!("leaderElection and clientConnection are left to flags");
+        }
         let backoff_first = seconds("podInitialBackoffSeconds", file.pod_initial_backoff_seconds, 1)?;
         let backoff_longest = seconds("podMaxBackoffSeconds", file.pod_max_backoff_seconds, 10)?;
         if backoff_longest < backoff_first {
-            return invalid("podMaxBackoffSeconds", "must be greater than or equal to podInitialBackoffSeconds");
+            return invalid(
+                "podMaxBackoffSeconds",
+                "must be greater than or equal to podInitialBackoffSeconds",
+            );
         }
         let overall = percentage(file.percentage_of_nodes_to_score)?;
         let Some(profiles) = file.profiles.filter(|profiles| !profiles.is_empty()) else {
@@ -233,6 +240,9 @@ impl Configuration {
         let names: BTreeSet<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
         if names.len() < profiles.len() {
             return invalid("profiles", "a schedulerName occurs twice");
+        }
+        for profile in &profiles {
+            rules(profile, &Objects::default())?;
         }
         Ok(Self { profiles, backoff_first, backoff_longest })
     }
@@ -300,8 +310,14 @@ mod tests {
         let shares: Vec<usize> = told.profiles.iter().map(|profile| profile.percentage).collect();
         assert_eq!((shares, told.backoff_longest.as_secs()), (vec![30, 50], 20));
         let score = &told.profiles[0].points.score;
-        assert_eq!((score.verdict("ImageLocality"), score.verdict("NodeAffinity")), (Some(false), Some(true)));
-        assert_eq!((score.weight("NodeAffinity"), told.profiles[1].points.score.verdict("X")), (Some(7), None));
+        assert_eq!(
+            (score.verdict("ImageLocality"), score.verdict("NodeAffinity")),
+            (Some(false), Some(true))
+        );
+        assert_eq!(
+            (score.weight("NodeAffinity"), told.profiles[1].points.score.verdict("X")),
+            (Some(7), None)
+        );
     }
 
     #[test]
@@ -310,7 +326,10 @@ mod tests {
             let error = parsed(fields).err().unwrap_or_default();
             assert!(error.contains(expected), "{error}");
         };
-        check(json!({"percentageOfNodesToScore": 101}), "percentageOfNodesToScore: not in valid range [0-100]");
+        check(
+            json!({"percentageOfNodesToScore": 101}),
+            "percentageOfNodesToScore: not in valid range [0-100]",
+        );
         check(json!({"podInitialBackoffSeconds": 0}), "must be greater than 0");
         check(json!({"podInitialBackoffSeconds": 30}), "podMaxBackoffSeconds: must be greater");
         check(json!({"extenders": [{}]}), "extenders");

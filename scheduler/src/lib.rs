@@ -9,6 +9,7 @@
 
 mod bind;
 pub mod cache;
+mod configuration;
 pub mod cycle;
 mod explain;
 pub mod nominations;
@@ -17,11 +18,13 @@ pub mod plugin;
 pub mod plugins;
 mod pod;
 pub mod preemption;
+mod profile;
 mod queue;
 mod report;
 pub mod resources;
 mod run;
 
+pub use configuration::{Configuration, ConfigurationError};
 pub use explain::{Explanation, explain, explain_pod};
 pub use objects::Objects;
 pub use plugins::node_selection::selects;

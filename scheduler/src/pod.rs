@@ -88,6 +88,12 @@ impl PodInfo {
         status.and_then(|status| status.start_time.as_ref()).map_or(now, |time| time.0)
     }
 
+    /// The scheduler that it asks for.
+    pub fn scheduler_name(&self) -> &str {
+        let name = self.spec().and_then(|spec| spec.scheduler_name.as_deref());
+        name.filter(|name| !name.is_empty()).unwrap_or(crate::configuration::DEFAULT_NAME)
+    }
+
     /// Its priority.
     pub fn priority(&self) -> i32 {
         self.spec().and_then(|spec| spec.priority).unwrap_or(0)

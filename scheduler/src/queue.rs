@@ -18,8 +18,6 @@ use crate::{
     pod::PodInfo,
 };
 
-const BACKOFF_FIRST: Duration = Duration::from_secs(1);
-const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
 /// After this long a pod is tried again although nothing helped it.
 const FORGOTTEN: Duration = Duration::from_secs(300);
 
@@ -33,7 +31,9 @@ pub(crate) enum Back {
 
 /// The queue.
 pub(crate) struct Queue {
-    plugins: Vec<Arc<dyn Plugin>>,
+    /// The rules of each scheduler name.
+    profiles: Vec<(String, Vec<Arc<dyn Plugin>>)>,
+    backoff: Backoff,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -76,14 +76,20 @@ enum Place {
 }
 
 impl Queue {
-    pub(crate) fn new(plugins: Vec<Arc<dyn Plugin>>) -> Self {
-        Self { plugins, state: Mutex::default(), changed: Notify::new() }
+    pub(crate) fn new(profiles: Vec<(String, Vec<Arc<dyn Plugin>>)>, backoff: Backoff) -> Self {
+        Self { profiles, backoff, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    fn rules(&self, pod: &PodInfo) -> impl Iterator<Item = &Arc<dyn Plugin>> {
+        let name = pod.scheduler_name().to_owned();
+        let profile = self.profiles.iter().find(move |(of, _)| *of == name);
+        profile.into_iter().flat_map(|(_, rules)| rules)
     }
 
     /// Puts a pod in, or its new state.
     pub(crate) fn set(&self, pod: PodInfo) {
         let pod = Arc::new(pod);
-        let gated = self.plugins.iter().any(|plugin| plugin.pre_enqueue(&pod).is_err());
+        let gated = self.rules(&pod).any(|plugin| plugin.pre_enqueue(&pod).is_err());
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let Some(entry) = state.pods.get_mut(&pod.uid) else {
@@ -161,12 +167,21 @@ impl Queue {
     fn helps(&self, rejecting: &BTreeSet<&'static str>, happening: Happening) -> bool {
         // Rejected by no rule: there were no nodes, or the scheduler failed.
         rejecting.is_empty()
-            || self.plugins.iter().any(|p| rejecting.contains(p.name()) && p.helped_by(happening))
+            || self
+                .profiles
+                .iter()
+                .flat_map(|(_, rules)| rules)
+                .any(|p| rejecting.contains(p.name()) && p.helped_by(happening))
     }
 
     fn helps_pod(&self, rejecting: &BTreeSet<&'static str>, pod: &PodInfo, event: &Event<'_>) -> bool {
         let helps = |p: &Arc<dyn Plugin>| p.helped_by(event.what) && p.helps(pod, event);
-        rejecting.is_empty() || self.plugins.iter().any(|p| rejecting.contains(p.name()) && helps(p))
+        rejecting.is_empty()
+            || self
+                .profiles
+                .iter()
+                .flat_map(|(_, rules)| rules)
+                .any(|p| rejecting.contains(p.name()) && helps(p))
     }
 
     /// The next pod; waits until there is one. Cancel-safe.
@@ -198,7 +213,7 @@ impl Queue {
         let state = &mut *guard;
         let Some(entry) = state.pods.get_mut(uid) else { return };
         let Place::Taken { happened } = &entry.place else { return };
-        let rested = now + backoff(entry.attempts);
+        let rested = now + self.backoff.after(entry.attempts);
         let place = match back {
             Back::Rejected(plugins) if !happened.iter().any(|h| self.helps(&plugins, *h)) => {
                 Place::Waiting { plugins, until: now + FORGOTTEN, rested }
@@ -259,8 +274,18 @@ impl State {
     }
 }
 
-fn backoff(attempts: u32) -> Duration {
-    (BACKOFF_FIRST * 2u32.pow(attempts.saturating_sub(1).min(8))).min(BACKOFF_LONGEST)
+/// How long a pod rests that got no node.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Backoff {
+    pub(crate) first: Duration,
+    pub(crate) longest: Duration,
+}
+
+impl Backoff {
+    fn after(self, attempts: u32) -> Duration {
+        let doubled = self.first.saturating_mul(2u32.saturating_pow(attempts.saturating_sub(1)));
+        doubled.min(self.longest)
+    }
 }
 
 #[cfg(test)]
@@ -269,6 +294,8 @@ mod tests {
 
     use super::*;
     use crate::plugins::default_plugins;
+
+    const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(10) };
 
     fn pod(uid: &str, spec: Value) -> PodInfo {
         let mut value = json!({"metadata": {"uid": uid, "name": uid}, "spec": {"containers": []}});
@@ -279,7 +306,8 @@ mod tests {
     }
 
     fn queue() -> Queue {
-        Queue::new(default_plugins(&Default::default()))
+        let profile = ("default-scheduler".to_owned(), default_plugins(&Default::default()));
+        Queue::new(vec![profile], BACKOFF)
     }
 
     async fn next(queue: &Queue) -> Option<String> {
@@ -337,7 +365,7 @@ mod tests {
 
     #[test]
     fn backoff_grows_to_its_limit() {
-        let seconds: Vec<u64> = (1..7).map(|attempts| backoff(attempts).as_secs()).collect();
+        let seconds: Vec<u64> = (1..7).map(|attempts| BACKOFF.after(attempts).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 10, 10]);
     }
 }

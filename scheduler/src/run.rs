@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use coracle_controllers::framework::{Change, Clock, Recorder, Setup, Severity, Style};
+use coracle_controllers::framework::{Change, Clock, Setup, Severity, Style};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api, Client,
@@ -17,14 +17,15 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bind::{Unbound, bind},
     cache::Cache,
+    configuration::{self, Configuration, DEFAULT_NAME},
     cycle::{Decision, Diagnosis, Moment, schedule_one},
     nominations::Nominations,
     objects::Objects,
     plugin::{Event, Happening, Nomination, Plugin},
-    plugins::default_plugins,
     pod::PodInfo,
     preemption::evict::Eviction,
-    queue::{Back, Queue},
+    profile::{Profile, rules},
+    queue::{Back, Backoff, Queue},
     report::{self, reference},
 };
 
@@ -34,8 +35,8 @@ const AT_ONCE: usize = 128;
 /// What the scheduler is given.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Pods with this `schedulerName` are its own.
-    pub scheduler_name: &'static str,
+    /// Which rules run for which pods.
+    pub configuration: Configuration,
     /// The host in its events.
     pub host: String,
     /// Decides between equal nodes.
@@ -46,7 +47,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { scheduler_name: "default-scheduler", host: String::new(), seed: 0, clock: Clock::system() }
+        Self { configuration: Configuration::default(), host: String::new(), seed: 0, clock: Clock::system() }
     }
 }
 
@@ -61,18 +62,18 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
 pub fn start(setup: &mut Setup, config: Config) {
     setup.section();
     let client = setup.client.clone();
-    let events = setup.recorder(config.scheduler_name, Style::Series).on_host(config.host.clone());
     let objects = Objects::reflect(setup);
-    let plugins = default_plugins(&objects);
+    let Configuration { profiles, backoff_first, backoff_longest } = &config.configuration;
+    let profiles: Vec<Profile> =
+        profiles.iter().filter_map(|profile| profile_of(profile, &objects, &config.host, setup)).collect();
+    let rules = profiles.iter().map(|profile| (profile.name.to_owned(), profile.plugins.clone())).collect();
     let scheduler = Arc::new(Scheduler {
         client,
-        queue: Queue::new(plugins.clone()),
-        plugins,
+        queue: Queue::new(rules, Backoff { first: *backoff_first, longest: *backoff_longest }),
+        profiles,
         cache: Mutex::default(),
         nominations: Mutex::default(),
-        name: config.scheduler_name,
         clock: config.clock,
-        events,
     });
     let on_object = scheduler.clone();
     Objects::on_change(setup, move |happening| on_object.queue.happened(happening));
@@ -97,15 +98,37 @@ pub fn start(setup: &mut Setup, config: Config) {
     });
 }
 
+fn profile_of(
+    told: &configuration::Profile,
+    objects: &Objects,
+    host: &str,
+    setup: &Setup,
+) -> Option<Profile> {
+    let plugins = match rules(told, objects) {
+        Ok(plugins) => plugins,
+        // It was tried when the configuration was read.
+        Err(error) => {
+            tracing::error!(profile = told.name, %error, "profile left out");
+            return None;
+        }
+    };
+    // Events name their component for as long as the process lives.
+    let name: &'static str = match told.name.as_str() {
+        DEFAULT_NAME => DEFAULT_NAME,
+        name => name.to_owned().leak(),
+    };
+    let events = setup.recorder(name, Style::Series).on_host(host);
+    Some(Profile { name, percentage: told.percentage, plugins, events })
+}
+
 struct Scheduler {
     client: Client,
-    plugins: Vec<Arc<dyn Plugin>>,
+    /// At least one; by scheduler name.
+    profiles: Vec<Profile>,
     queue: Queue,
     cache: Mutex<Cache>,
     nominations: Mutex<Arc<Nominations>>,
-    name: &'static str,
     clock: Clock,
-    events: Recorder,
 }
 
 impl Scheduler {
@@ -136,17 +159,18 @@ impl Scheduler {
     ) {
         let nodes = self.cache.lock().snapshot();
         let scheduler = self.clone();
+        let Some(profile) = self.profile(&pod) else { return self.queue.remove(&pod.uid) };
         let nominations = self.nominations.lock().clone();
         let moment = Moment {
-            plugins: &self.plugins,
+            plugins: &profile.plugins,
             nodes: &nodes,
             nominations: &nominations,
-            percentage: 0,
+            percentage: profile.percentage,
             now: self.clock.now(),
         };
         match schedule_one(&moment, &pod, start, luck) {
             Decision::Node(node) => {
-                if let Some((plugin, rejection)) = self.reserve(&pod, &node) {
+                if let Some((plugin, rejection)) = reserve(&profile.plugins, &pod, &node) {
                     self.queue.give_back(&pod.uid, Back::Rejected([plugin].into()));
                     let message = rejection.reasons.join(", ");
                     under_way.spawn(async move {
@@ -194,6 +218,7 @@ impl Scheduler {
     /// again when they are gone and not before.
     async fn unfit(&self, pod: &Arc<PodInfo>, diagnosis: Diagnosis) {
         let message = report::message(&diagnosis);
+        let Some(profile) = self.profile(pod) else { return };
         let node = match &diagnosis.nomination {
             Nomination::On(node) if !diagnosis.victims.is_empty() => node,
             nomination => return self.report(pod, "Unschedulable", message, nomination).await,
@@ -204,8 +229,8 @@ impl Scheduler {
         };
         let eviction = Eviction {
             client: &self.client,
-            events: &self.events,
-            scheduler: self.name,
+            events: &profile.events,
+            scheduler: profile.name,
             pod,
             node,
             now: self.clock.now(),
@@ -219,29 +244,20 @@ impl Scheduler {
         self.queue.give_back(&pod.uid, back);
     }
 
-    fn reserve(&self, pod: &PodInfo, node: &str) -> Option<(&'static str, crate::plugin::Rejection)> {
-        for (at, plugin) in self.plugins.iter().enumerate() {
-            if let Err(rejection) = plugin.reserve(pod, node) {
-                self.plugins.iter().take(at + 1).rev().for_each(|taken| taken.unreserve(pod, node));
-                return Some((plugin.name(), rejection));
-            }
-        }
-        None
-    }
-
     async fn bind(&self, pod: Arc<PodInfo>, node: String) {
         let key = pod.key();
-        let unbound = match bind(&self.plugins, &self.client, &pod, &node).await {
+        let Some(profile) = self.profile(&pod) else { return };
+        let unbound = match bind(&profile.plugins, &self.client, &pod, &node).await {
             Ok(()) => {
                 // The watch takes it out of the queue; before that, it is
                 // worked on and so not given out again.
                 let message = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
-                self.events.act(reference(&pod.pod), Severity::Normal, "Scheduled", "Binding", message);
+                profile.events.act(reference(&pod.pod), Severity::Normal, "Scheduled", "Binding", message);
                 return;
             }
             Err(unbound) => unbound,
         };
-        self.plugins.iter().rev().for_each(|plugin| plugin.unreserve(&pod, &node));
+        profile.plugins.iter().rev().for_each(|plugin| plugin.unreserve(&pod, &node));
         self.cache.lock().remove_pod(&pod.uid);
         if pod.nominated().is_some() {
             Arc::make_mut(&mut self.nominations.lock()).follow(pod.clone(), None);
@@ -264,7 +280,8 @@ impl Scheduler {
     /// Tells the user why a pod has no node.
     async fn report(&self, pod: &PodInfo, reason: &str, message: String, nomination: &Nomination) {
         let patch = report::unscheduled(&pod.pod, reason, &message, nomination, self.clock.now());
-        self.events.act(reference(&pod.pod), Severity::Warning, "FailedScheduling", "Scheduling", message);
+        let Some(profile) = self.profile(pod) else { return };
+        profile.events.act(reference(&pod.pod), Severity::Warning, "FailedScheduling", "Scheduling", message);
         if let Some(patch) = patch {
             let key = pod.key();
             let api = Api::<Pod>::namespaced(self.client.clone(), &key.namespace);
@@ -349,8 +366,27 @@ impl Scheduler {
     }
 
     fn is_mine(&self, pod: &PodInfo) -> bool {
-        pod.spec().and_then(|spec| spec.scheduler_name.as_deref()).unwrap_or("default-scheduler") == self.name
+        self.profile(pod).is_some()
     }
+
+    /// The profile of the scheduler that the pod asks for.
+    fn profile(&self, pod: &PodInfo) -> Option<&Profile> {
+        self.profiles.iter().find(|profile| profile.name == pod.scheduler_name())
+    }
+}
+
+fn reserve(
+    plugins: &[Arc<dyn Plugin>],
+    pod: &PodInfo,
+    node: &str,
+) -> Option<(&'static str, crate::plugin::Rejection)> {
+    for (at, plugin) in plugins.iter().enumerate() {
+        if let Err(rejection) = plugin.reserve(pod, node) {
+            plugins.iter().take(at + 1).rev().for_each(|taken| taken.unreserve(pod, node));
+            return Some((plugin.name(), rejection));
+        }
+    }
+    None
 }
 
 /// What a change of a node may mean to waiting pods.

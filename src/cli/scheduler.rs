@@ -1,10 +1,10 @@
 //! `coracle scheduler`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use coracle_controllers::framework::{Clock, Ended, Setup, Style};
-use coracle_scheduler::{Config, explain_pod};
+use coracle_scheduler::{Config, Configuration, explain_pod};
 use tokio_util::sync::CancellationToken;
 
 use super::{alone, election::ElectionFlags};
@@ -20,6 +20,9 @@ pub(super) struct Scheduler {
     /// How the cluster is reached [default: as kubectl does, or as a pod of it]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// A KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     election: ElectionFlags,
 }
@@ -55,7 +58,11 @@ impl Scheduler {
         let election = self.election.election(COMPONENT)?;
         let client = alone::client(self.kubeconfig.as_deref()).await?;
         let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
-        let config = Config { host, ..Config::default() };
+        let configuration = match &self.config {
+            Some(path) => read(path).map_err(|error| format!("{}: {error}", path.display()))?,
+            None => Configuration::default(),
+        };
+        let config = Config { host, configuration, ..Config::default() };
         let clock: Clock = config.clock.clone();
         let mut setup = Setup::new(client.clone(), clock.clone());
         coracle_scheduler::start(&mut setup, config);
@@ -78,4 +85,10 @@ impl Explain {
         print!("{}", explanation.map_err(|error| error.to_string())?.text());
         Ok(())
     }
+}
+
+fn read(path: &Path) -> Result<Configuration, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let tree = serde_yaml_ng::from_str(&text).map_err(|error| error.to_string())?;
+    Configuration::parse(tree).map_err(|error| error.to_string())
 }

@@ -21,41 +21,72 @@ pub(crate) mod tally;
 mod tests;
 mod volumes;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::{objects::Objects, plugin::Plugin, preemption::DefaultPreemption};
 use tally::Tally;
 
 /// The rules of the default profile, in upstream's order; they read `objects`.
 pub fn default_plugins(objects: &Objects) -> Vec<Arc<dyn Plugin>> {
+    // What nobody said cannot be wrong.
+    configured_plugins(objects, &BTreeMap::new()).unwrap_or_default()
+}
+
+/// The same, told what `args` has by their names.
+/// # Errors
+/// A rule cannot be told that.
+pub(crate) fn configured_plugins(
+    objects: &Objects,
+    args: &BTreeMap<String, Value>,
+) -> Result<Vec<Arc<dyn Plugin>>, String> {
     let tally = Arc::new(Tally::default());
-    vec![
+    Ok(vec![
         Arc::new(scheduling_gates::SchedulingGates),
         Arc::new(node_name::NodeName),
         Arc::new(node_unschedulable::NodeUnschedulable),
         Arc::new(taint_toleration::TaintToleration),
-        Arc::new(node_affinity::NodeAffinity::new(Default::default())),
+        Arc::new(node_affinity::NodeAffinity::new(told(args, "NodeAffinity")?)),
         Arc::new(node_ports::NodePorts),
-        Arc::new(node_resources::NodeResourcesFit::new(Default::default())),
+        Arc::new(node_resources::NodeResourcesFit::new(told(args, "NodeResourcesFit")?)),
         Arc::new(volumes::VolumeRestrictions::new(tally.clone(), objects.clone())),
         Arc::new(volumes::NodeVolumeLimits(objects.clone())),
-        Arc::new(volumes::VolumeBinding::new(Default::default(), objects.clone())),
+        Arc::new(volumes::VolumeBinding::new(told(args, "VolumeBinding")?, objects.clone())),
         Arc::new(volumes::VolumeZone(objects.clone())),
         Arc::new(pod_topology_spread::PodTopologySpread::new(
-            Default::default(),
+            told(args, "PodTopologySpread")?,
             tally.clone(),
             objects.clone(),
         )),
         Arc::new(inter_pod_affinity::InterPodAffinity::new(
-            Default::default(),
+            told(args, "InterPodAffinity")?,
             tally.clone(),
             objects.clone(),
         )),
         Arc::new(dynamic_resources::DynamicResources(objects.clone())),
-        Arc::new(node_resources::BalancedAllocation::new(Default::default())),
+        Arc::new(node_resources::BalancedAllocation::new(told(args, "NodeResourcesBalancedAllocation")?)),
         Arc::new(image_locality::ImageLocality(tally)),
         Arc::new(default_binder::DefaultBinder),
         Arc::new(node_declared_features::NodeDeclaredFeatures),
-        Arc::new(DefaultPreemption::new(Default::default(), objects.clone())),
-    ]
+        Arc::new(DefaultPreemption::new(told(args, "DefaultPreemption")?, objects.clone())),
+    ])
+}
+
+/// What a rule is told; nothing is its defaults.
+fn told<T: DeserializeOwned + Default>(args: &BTreeMap<String, Value>, name: &str) -> Result<T, String> {
+    let Some(Value::Object(fields)) = args.get(name).filter(|args| !args.is_null()) else {
+        return match args.get(name) {
+            None | Some(Value::Null) => Ok(T::default()),
+            Some(_) => Err(format!("{name}: not an object")),
+        };
+    };
+    let mut fields = fields.clone();
+    let kind = fields.remove("kind");
+    fields.remove("apiVersion");
+    if kind.is_some_and(|kind| kind != format!("{name}Args")) {
+        return Err(format!("{name}: its args are of another kind"));
+    }
+    serde_json::from_value(Value::Object(fields)).map_err(|error| format!("{name}: {error}"))
 }
