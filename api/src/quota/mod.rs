@@ -40,11 +40,12 @@ pub enum Evaluator {
 impl Evaluator {
     /// That of a kind; nothing for kinds that no quota is about.
     pub fn of(group: &str, plural: &str) -> Option<Self> {
-        let unmeasured = match (group, plural) {
-            ("" | "events.k8s.io", "events") | ("", "bindings") => true,
-            ("authorization.k8s.io" | "authentication.k8s.io", _) => true,
-            _ => false,
-        };
+        let unmeasured = matches!(
+            (group, plural),
+            ("" | "events.k8s.io", "events")
+                | ("", "bindings")
+                | ("authorization.k8s.io" | "authentication.k8s.io", _)
+        );
         if unmeasured {
             return None;
         }

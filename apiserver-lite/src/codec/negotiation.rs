@@ -336,7 +336,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/yaml"));
         assert_eq!(
-            stream(&headers, &Query::default(), &coracle_api::facts::RESOURCES[0]).unwrap_err().to_string(),
+            stream(&headers, &Query::default(), coracle_api::facts::RESOURCES[0]).unwrap_err().to_string(),
             "only the following media types are accepted: application/json;stream=watch, \
              application/vnd.kubernetes.protobuf;stream=watch"
         );

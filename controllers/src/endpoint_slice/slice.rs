@@ -64,7 +64,10 @@ pub(crate) fn same(one: &Endpoint, other: &Endpoint) -> bool {
 
 /// What makes the ports of two slices the same, whatever their order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ports(Vec<(Option<String>, Option<i32>, String, Option<String>)>);
+pub(crate) struct Ports(Vec<PortKey>);
+
+/// Name, number, protocol, application protocol.
+type PortKey = (Option<String>, Option<i32>, String, Option<String>);
 
 impl Ports {
     /// Of these ports.

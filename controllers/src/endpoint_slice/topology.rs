@@ -210,8 +210,7 @@ fn exchange(allocations: &BTreeMap<String, Allocation>, served: &Served) -> (Ser
         }
     }
     let (mut giving, mut receiving) = (Served::new(), Served::new());
-    loop {
-        let (Some(from), Some(to)) = (most(&mut surplus), most(&mut lack)) else { break };
+    while let (Some(from), Some(to)) = (most(&mut surplus), most(&mut lack)) {
         if (*from.1 < 1.0 && *to.1 < 1.0) || *from.1 < 0.5 || *to.1 < 0.5 {
             break;
         }

@@ -61,10 +61,12 @@ fn counted<K: Reflected + Resource<DynamicType = ()>>(setup: &mut Setup, freed: 
     Some(Counted { evaluator, count: Box::new(move |namespace| store.in_namespace(namespace).len()) })
 }
 
+type Kinds = Arc<HashMap<String, ApiResource>>;
+
 /// All other kinds, which the API is asked about.
 pub(super) struct Elsewhere {
     client: Client,
-    served: Mutex<Option<(Instant, Arc<HashMap<String, ApiResource>>)>>,
+    served: Mutex<Option<(Instant, Kinds)>>,
 }
 
 impl Elsewhere {
