@@ -12,6 +12,7 @@ pub mod object;
 pub mod quantity;
 pub mod quota;
 pub mod resource;
+pub mod schedule;
 pub mod schema;
 pub mod selector;
 pub mod stamp;
@@ -54,6 +55,9 @@ mod tests {
                 assert!(Quantity::parse(&shown).is_ok(), "{text:?} became {shown:?}");
             }
             let _ = (LabelSelector::parse(&text), FieldSelector::parse(&text), field::go_quote(&text));
+            if let Ok(schedule) = schedule::Schedule::parse(&text) {
+                let _ = schedule.next(jiff::Timestamp::UNIX_EPOCH);
+            }
             let _ = (format::ip(&text), format::cidr(&text), format::interface_address(&text));
             let _ = (format::qualified_name(&text), format::name_is_label(&text, true));
             let _ = (stamp::canonical_time(&text, stamp::Precision::Micros), stamp::parse_duration(&text));

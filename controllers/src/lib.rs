@@ -4,6 +4,7 @@
 //! list of all loops is [`CONTROLLERS`]; what they stand on is [`framework`].
 
 mod cluster_role_aggregation;
+mod cron_job;
 mod daemon_set;
 mod deployment;
 mod disruption;
@@ -36,6 +37,7 @@ mod stateful_set;
 pub mod storage;
 mod taint_eviction;
 pub mod toleration;
+mod ttl_after_finished;
 mod volume_expand;
 mod volume_protection;
 
@@ -83,6 +85,8 @@ pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "statefulset-controller", start: |setup, _| stateful_set::start(setup) },
     Controller { name: "job-controller", start: |setup, _| job::start(setup) },
     Controller { name: "daemonset-controller", start: |setup, _| daemon_set::start(setup) },
+    Controller { name: "cronjob-controller", start: |setup, _| cron_job::start(setup) },
+    Controller { name: "ttl-after-finished-controller", start: |setup, _| ttl_after_finished::start(setup) },
     Controller { name: "resourcequota-controller", start: |setup, _| resource_quota::start(setup) },
     Controller { name: "disruption-controller", start: |setup, _| disruption::start(setup) },
     Controller { name: "endpointslice-controller", start: |setup, _| endpoint_slice::start(setup) },

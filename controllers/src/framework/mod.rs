@@ -26,6 +26,7 @@ pub use clock::Clock;
 pub use discovery::{Served, discover};
 pub use error::Error;
 pub(crate) use error::absent;
+pub(crate) use events::reference;
 pub use events::{EventSink, Recorder, Severity, Style};
 pub use expectations::Expectations;
 pub use key::Key;

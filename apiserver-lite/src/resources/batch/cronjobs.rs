@@ -1,9 +1,12 @@
 //! Cron jobs.
 
-use coracle_api::{FieldError, FieldPath, Object, format};
+use coracle_api::{
+    FieldError, FieldPath, Object, format,
+    schedule::{self, Schedule},
+};
 use serde_json::Value;
 
-use super::{job_spec, jobs, schedule};
+use super::{job_spec, jobs};
 use crate::resources::{
     Column, Part, Strategy, Write,
     columns::{AGE, NAME, selector, show_or, since, wide},
@@ -108,7 +111,7 @@ fn validate_schedule(spec: &Place<'_>, errors: &mut Errors) {
     if text.is_empty() {
         return;
     }
-    if let Err(error) = schedule::check(text) {
+    if let Err(error) = Schedule::parse(text) {
         errors.push(FieldError::invalid(&path, text, error));
     }
     // What had a zone in it before may keep it.
@@ -146,7 +149,7 @@ fn time_zone(spec: &Place<'_>, errors: &mut Errors) {
     if zone.eq_ignore_ascii_case("local") {
         wrong("timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
     }
-    if !schedule::known_zone(zone) {
+    if schedule::time_zone(zone).is_err() {
         wrong(&unknown);
     }
 }

@@ -5,7 +5,6 @@ mod indexes;
 mod job_spec;
 mod job_status;
 pub mod jobs;
-mod schedule;
 
 #[cfg(test)]
 mod tests;
