@@ -5,6 +5,10 @@ use serde_json::Value;
 
 // Steps of a path, and of those within filters.
 const MOST_STEPS: usize = 100;
+// Filters within filters.
+const DEEPEST: usize = 8;
+// Values that a path leads to: with every `..` there can be many times more.
+const MOST_FOUND: usize = 1_000_000;
 
 /// A parsed path.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +38,14 @@ impl JsonPath {
     /// # Errors
     /// What cannot be read.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut parser = Parser { rest: text.strip_prefix('$').unwrap_or(text) };
+        Self::parse_within(text, 0)
+    }
+
+    fn parse_within(text: &str, depth: usize) -> Result<Self, String> {
+        if depth > DEEPEST {
+            return Err("the path is too deep".to_owned());
+        }
+        let mut parser = Parser { rest: text.strip_prefix('$').unwrap_or(text), depth };
         let mut steps = Vec::new();
         while let Some(step) = parser.step()? {
             steps.push(step);
@@ -78,6 +89,9 @@ impl Step {
             },
             Self::Below(step) => {
                 step.take(value, out)?;
+                if out.len() > MOST_FOUND {
+                    return Err("the path leads to too many values".to_owned());
+                }
                 match value {
                     Value::Object(map) => map.values().try_for_each(|it| self.take(it, out))?,
                     Value::Array(items) => items.iter().try_for_each(|it| self.take(it, out))?,
@@ -151,10 +165,13 @@ fn holds(item: &Value, left: &Operand, operator: &str, right: Option<&Operand>) 
 
 struct Parser<'a> {
     rest: &'a str,
+    depth: usize,
 }
 
 impl<'a> Parser<'a> {
     fn step(&mut self) -> Result<Option<Step>, String> {
+        // The value itself, as often as it is said.
+        self.rest = self.rest.trim_start_matches('@');
         if let Some(rest) = self.rest.strip_prefix("..") {
             self.rest = rest;
             let step = if rest.starts_with('[') { self.brackets()? } else { self.field()? };
@@ -163,18 +180,15 @@ impl<'a> Parser<'a> {
         if let Some(rest) = self.rest.strip_prefix('.') {
             self.rest = rest;
             // A dot alone is the value itself.
-            if rest.is_empty() || rest.starts_with('[') {
-                return self.step();
-            }
-            return self.field().map(Some);
+            return match rest.chars().next() {
+                None => Ok(None),
+                Some('[') => self.brackets().map(Some),
+                Some(_) => self.field().map(Some),
+            };
         }
         match self.rest.chars().next() {
             None => Ok(None),
             Some('[') => self.brackets().map(Some),
-            Some('@') => {
-                self.rest = &self.rest[1..];
-                self.step()
-            }
             Some(_) => self.field().map(Some),
         }
     }
@@ -207,7 +221,7 @@ impl<'a> Parser<'a> {
     fn brackets(&mut self) -> Result<Step, String> {
         let inner = self.enclosed()?;
         if let Some(filter) = inner.strip_prefix("?(").and_then(|it| it.strip_suffix(')')) {
-            return filter_step(filter);
+            return filter_step(filter, self.depth + 1);
         }
         let parts = split_commas(inner);
         if let [one] = parts.as_slice() {
@@ -278,20 +292,20 @@ fn bracket_step(text: &str) -> Result<Step, String> {
     number(text).map(Step::Index)
 }
 
-fn filter_step(text: &str) -> Result<Step, String> {
+fn filter_step(text: &str, depth: usize) -> Result<Step, String> {
     for operator in ["==", "!=", "<=", ">=", "<", ">"] {
         if let Some((left, right)) = text.split_once(operator) {
             return Ok(Step::Filter {
-                left: operand(left.trim())?,
+                left: operand(left.trim(), depth)?,
                 operator: operator.to_owned(),
-                right: Some(operand(right.trim())?),
+                right: Some(operand(right.trim(), depth)?),
             });
         }
     }
-    Ok(Step::Filter { left: operand(text.trim())?, operator: String::new(), right: None })
+    Ok(Step::Filter { left: operand(text.trim(), depth)?, operator: String::new(), right: None })
 }
 
-fn operand(text: &str) -> Result<Operand, String> {
+fn operand(text: &str, depth: usize) -> Result<Operand, String> {
     let quoted = |mark: char| text.strip_prefix(mark).and_then(|it| it.strip_suffix(mark));
     if let Some(text) = quoted('\'').or_else(|| quoted('"')) {
         return Ok(Operand::Value(text.into()));
@@ -299,7 +313,7 @@ fn operand(text: &str) -> Result<Operand, String> {
     if let Ok(value) = serde_json::from_str::<Value>(text) {
         return Ok(Operand::Value(value));
     }
-    JsonPath::parse(text).map(Operand::Path)
+    JsonPath::parse_within(text, depth).map(Operand::Path)
 }
 
 #[cfg(test)]
@@ -335,5 +349,8 @@ mod tests {
         check(".spec.list[5].k", json!({ "error": "array index out of bounds: index 5, length 2" }));
         check(".spec.list[", json!({ "error": "unterminated array" }));
         check(".spec.list[x]", json!({ "error": "invalid array index x" }));
+        check(&format!("{}.spec.replicas", "@".repeat(1_000_000)), json!([3]));
+        let nested = format!("{}x{}", "[?(@".repeat(1_000), ")]".repeat(1_000));
+        check(&nested, json!({ "error": "the path is too deep" }));
     }
 }
