@@ -237,9 +237,7 @@ fn deletion(volume: &PersistentVolume) -> Reclaim {
     }
     let path = spec.and_then(|spec| spec.host_path.as_ref()).map(|host_path| host_path.path.as_str());
     match path {
-        Some(path) if path.len() > "/tmp/".len() && path.starts_with("/tmp/") => {
-            Reclaim::DeleteDirectory(path.to_owned())
-        }
+        Some(path) if is_below_tmp(path) => Reclaim::DeleteDirectory(path.to_owned()),
         Some(path) => fail(format!("host_path deleter only supports /tmp/.+ but received provided {path}")),
         None => {
             let name = volume.metadata.name.as_deref().unwrap_or_default();
@@ -248,4 +246,10 @@ fn deletion(volume: &PersistentVolume) -> Reclaim {
             ))
         }
     }
+}
+
+/// True when `path` is something in `/tmp`, and no way back up leads out of there.
+fn is_below_tmp(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix("/tmp/") else { return false };
+    rest.split('/').any(|part| !matches!(part, "" | ".")) && rest.split('/').all(|part| part != "..")
 }

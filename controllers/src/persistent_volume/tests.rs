@@ -263,6 +263,12 @@ fn how_volumes_are_reclaimed() {
     check("Recycle", at("/tmp/x"), &["a/p"], "leave");
     check("Recycle", at("/tmp/x"), &[], "VolumeFailedRecycle: No recycler plugin found for the volume!");
     check("Delete", at("/tmp/x"), &[], "delete /tmp/x");
+    for path in ["/tmp/", "/tmp/.", "/tmp//", "/tmp/../srv", "/tmp/x/../../srv"] {
+        let told = format!(
+            "VolumeFailedDelete: host_path deleter only supports /tmp/.+ but received provided {path}"
+        );
+        check("Delete", at(path), &[], &told);
+    }
     check(
         "Delete",
         at("/srv"),
