@@ -82,7 +82,7 @@ pub(super) fn finished(
             let message = "Job has exceeded the specified maximal number of failed indexes";
             return fails("MaxFailedIndexesExceeded", message);
         }
-        let ended = failed.total() + progress.succeeded.total();
+        let ended = failed.total().saturating_add(progress.succeeded.total());
         if failed.total() > 0 && ended >= spec.completions.unwrap_or(0) {
             return fails("FailedIndexes", "Job has failed indexes");
         }
@@ -117,10 +117,9 @@ fn restarts_exceed(spec: &JobSpec, pods: &[std::sync::Arc<Pod>], limit: i32) -> 
     }
     let running = pods.iter().filter(|pod| matches!(pod::phase(pod), "Running" | "Pending"));
     let statuses = running.filter_map(|pod| pod.status.as_ref());
-    let restarts: i32 = statuses
+    let restarts = statuses
         .flat_map(|status| status.init_container_statuses.iter().chain(&status.container_statuses).flatten())
-        .map(|status| status.restart_count)
-        .sum();
+        .fold(0, |sum: i32, status| sum.saturating_add(status.restart_count));
     if limit == 0 { restarts > 0 } else { restarts >= limit }
 }
 

@@ -14,6 +14,7 @@ impl Indexes {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             if let (Ok(first), Ok(last)) = (first.parse::<i32>(), last.parse::<i32>())
                 && first < completions
+                && first <= last
             {
                 indexes.push(first, last.min(completions - 1));
             }
@@ -60,8 +61,18 @@ impl Indexes {
 
     /// How many of these are among those.
     pub(super) fn common(&self, others: &Self) -> i32 {
-        let overlap = |a: &(i32, i32), b: &(i32, i32)| (a.1.min(b.1) - a.0.max(b.0) + 1).max(0);
-        self.0.iter().flat_map(|a| others.0.iter().map(move |b| overlap(a, b))).sum()
+        let (mut ours, mut theirs) = (self.0.iter().peekable(), others.0.iter().peekable());
+        let mut common = 0;
+        while let (Some(a), Some(b)) = (ours.peek(), theirs.peek()) {
+            common += (a.1.min(b.1) - a.0.max(b.0) + 1).max(0);
+            // What ends first meets nothing more.
+            if a.1 < b.1 {
+                ours.next()
+            } else {
+                theirs.next()
+            };
+        }
+        common
     }
 
     /// The first `count` below `completions` that are not among them.
@@ -110,6 +121,7 @@ mod tests {
         check("0-1", &[9], "0,1,9", 3, &[2, 3, 4]);
         check("0-20", &[], "0-9", 10, &[]);
         check("x,4", &[], "4", 1, &[0, 1, 2]);
+        check("5-3,-2,4", &[], "4", 1, &[0, 1, 2]);
     }
 
     #[test]
@@ -117,6 +129,8 @@ mod tests {
         let of = |text: &str| Indexes::parse(text, 100);
         assert!(of("1-3,7").has(2) && of("1-3,7").has(7) && !of("1-3,7").has(5) && !of("").has(0));
         assert_eq!(of("1-5,8").common(&of("4-9")), 3);
+        assert_eq!(of("1,3-4,8-9").common(&of("0-3,9")), 3);
+        assert_eq!(of("").common(&of("1")), 0);
         assert_eq!(of("1").merged(&of("2-3")).to_string(), "1-3");
     }
 }

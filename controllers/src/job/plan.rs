@@ -109,8 +109,9 @@ fn tally(observed: &Observed, spec: &JobSpec) -> Tally {
     let (old_succeeded, old_failed) =
         (uncounted.succeeded.unwrap_or_default(), uncounted.failed.unwrap_or_default());
     let new = |listed: &[String], of: &dyn Fn(&Pod) -> bool| -> Vec<Arc<Pod>> {
+        let listed: HashSet<&String> = listed.iter().collect();
         let valid = observed.pods.iter().filter(|pod| is_valid(observed, spec, pod));
-        let unlisted = valid.filter(|pod| !listed.iter().any(|uid| Some(uid) == pod.metadata.uid.as_ref()));
+        let unlisted = valid.filter(|pod| pod.metadata.uid.as_ref().is_none_or(|uid| !listed.contains(uid)));
         unlisted.filter(|pod| of(pod)).cloned().collect()
     };
     let succeeded = new(&old_succeeded, &|pod| pod::phase(pod) == "Succeeded");
@@ -120,8 +121,8 @@ fn tally(observed: &Observed, spec: &JobSpec) -> Tally {
         ready: clamp(active.iter().filter(|pod| pod::is_ready(pod)).count()),
         terminating: count(&pod::is_terminating),
         active,
-        succeeded: status.succeeded.unwrap_or(0) + clamp(succeeded.len() + old_succeeded.len()),
-        failed: status.failed.unwrap_or(0) + clamp(counts + old_failed.len()),
+        succeeded: status.succeeded.unwrap_or(0).saturating_add(clamp(succeeded.len() + old_succeeded.len())),
+        failed: status.failed.unwrap_or(0).saturating_add(clamp(counts + old_failed.len())),
         indexes: None,
         backoff: observed.backoff.after(&succeeded, &failed),
     };
@@ -194,7 +195,7 @@ fn manage(observed: &Observed, spec: &JobSpec, plan: &mut Plan, now: Timestamp) 
     let wanted = match spec.completions {
         None if tally.succeeded > 0 => active,
         None => parallelism,
-        Some(completions) => (completions - tally.succeeded).min(parallelism).max(0),
+        Some(completions) => completions.saturating_sub(tally.succeeded).min(parallelism).max(0),
     };
     let mut surplus = surplus(spec, &tally.active, active - wanted, now);
     if !surplus.is_empty() {

@@ -40,11 +40,11 @@ pub(super) fn list(
     mut status: JobStatus,
     now: Timestamp,
 ) -> Tracked {
-    let tracked: HashSet<&str> = untracked(observed).filter_map(|pod| pod.metadata.uid.as_deref()).collect();
+    let tracked: HashSet<&str> = waiting(observed).filter_map(|pod| pod.metadata.uid.as_deref()).collect();
     settle(&mut status, &tracked);
     let mut uncounted = status.uncounted_terminated_pods.take().unwrap_or_default();
     let (mut ended, mut new_indexes, mut complete) = (Vec::new(), Vec::new(), true);
-    for pod in untracked(observed) {
+    for pod in waiting(observed) {
         let failed = failure::is_failed(pod, spec);
         if !may_go(observed, plan, pod, failed) {
             continue;
@@ -83,7 +83,7 @@ pub(super) fn list(
     Tracked { status, ended, finished: finished.filter(|_| complete) }
 }
 
-fn untracked(observed: &Observed) -> impl Iterator<Item = &Arc<Pod>> {
+fn waiting(observed: &Observed) -> impl Iterator<Item = &Arc<Pod>> {
     let counted = |pod: &Pod| pod.metadata.uid.as_ref().is_some_and(|uid| observed.counted.contains(uid));
     observed.pods.iter().filter(move |pod| pods::is_tracked(pod) && !counted(pod))
 }
@@ -117,8 +117,8 @@ pub(super) fn settle(status: &mut JobStatus, tracked: &HashSet<&str>) -> bool {
         settled
     };
     let (succeeded, failed) = (count(&mut uncounted.succeeded), count(&mut uncounted.failed));
-    status.succeeded = some(status.succeeded.unwrap_or(0) + succeeded);
-    status.failed = some(status.failed.unwrap_or(0) + failed);
+    status.succeeded = some(status.succeeded.unwrap_or(0).saturating_add(succeeded));
+    status.failed = some(status.failed.unwrap_or(0).saturating_add(failed));
     succeeded + failed > 0
 }
 
