@@ -27,6 +27,5 @@ mod run;
 pub use configuration::{Configuration, ConfigurationError};
 pub use explain::{Explanation, explain, explain_pod};
 pub use objects::Objects;
-pub use plugins::node_selection::selects;
 pub use pod::PodInfo;
 pub use run::{Config, run, start};

@@ -12,7 +12,8 @@ use k8s_openapi::api::{
 };
 
 use crate::{
-    framework::controller_reference, history::REVISION_LABEL, node_selector, pod, toleration::tolerates,
+    framework::controller_reference, history::REVISION_LABEL, node_selector::Selection, pod,
+    toleration::tolerates,
 };
 
 const GENERATION_LABEL: &str = "pod-template-generation";
@@ -45,20 +46,19 @@ pub(super) enum Place {
 /// What pods of `set` may do on nodes.
 pub(super) struct Places {
     spec: PodSpec,
+    selection: Selection,
 }
 
 impl Places {
     pub(super) fn of(set: &DaemonSet) -> Self {
         let mut spec = set.spec.template.spec.clone().unwrap_or_default();
         tolerate(&mut spec);
-        Self { spec }
+        Self { selection: Selection::required(&spec), spec }
     }
 
     pub(super) fn on(&self, node: &Node) -> Place {
         let elsewhere = |name: &&str| !name.is_empty() && Some(*name) != node.metadata.name.as_deref();
-        if self.spec.node_name.as_deref().filter(elsewhere).is_some()
-            || !node_selector::allows(&self.spec, node)
-        {
+        if self.spec.node_name.as_deref().filter(elsewhere).is_some() || !self.selection.matches(node) {
             return Place::Leaves;
         }
         let tolerations = self.spec.tolerations.as_deref().unwrap_or_default();

@@ -105,28 +105,23 @@ fn unsettled(change: &Change<'_, Node>, sets: &Store<DaemonSet>, pods: &Store<Po
     let Some(node) = change.sides().last() else { return Vec::new() };
     let on_node = pods.indexed(BY_NODE, node.metadata.name.as_deref().unwrap_or_default());
     let concerns = |set: &&Arc<DaemonSet>| {
-        let place = Places::of(set).on(node);
+        let places = Places::of(set);
+        let place = |node: &Arc<Node>| places.on(node);
+        // What a set reports also changes when a node becomes one that it could run on.
+        if change.before.map(place) != change.after.map(place) {
+            return true;
+        }
         let owner = |pod: &Arc<Pod>| controller_of(&pod.metadata).map(|owner| owner.uid.clone());
         let scheduled = on_node.iter().any(|pod| owner(pod) == set.metadata.uid);
         let misplaced = set.status.as_ref().is_some_and(|status| status.number_misscheduled > 0);
-        match place {
-            // A pod for a node that is gone will never come to it.
-            Place::Runs if change.after.is_none() => true,
+        match places.on(node) {
             Place::Runs => !scheduled || misplaced,
             Place::Stays => scheduled && misplaced,
             Place::Leaves => scheduled,
         }
     };
-    let settled_before = |set: &&Arc<DaemonSet>| {
-        let place = |node: &Arc<Node>| Places::of(set).on(node);
-        change.before.map(place) == change.after.map(place)
-    };
-    // What a set reports also changes when a node becomes one that it could run on.
     let sets = sets.all();
-    sets.iter()
-        .filter(|set| concerns(set) || !settled_before(set))
-        .map(|set| Key::of(&set.metadata))
-        .collect()
+    sets.iter().filter(concerns).map(|set| Key::of(&set.metadata)).collect()
 }
 
 struct DaemonSets {

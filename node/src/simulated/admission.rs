@@ -5,7 +5,8 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use coracle_scheduler::{PodInfo, resources::Resources, selects};
+use coracle_controllers::node_selector::selects;
+use coracle_scheduler::{PodInfo, resources::Resources};
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use crate::pod_worker::Rejection;

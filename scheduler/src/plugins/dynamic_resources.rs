@@ -6,7 +6,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use coracle_controllers::framework::{Error, Key};
+use coracle_controllers::{
+    framework::{Error, Key},
+    node_selector::Selection,
+};
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::api::{
     core::v1::PodResourceClaim,
@@ -14,7 +17,6 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, api::PostParams};
 
-use super::node_selection::Selection;
 use crate::{
     cache::{NodeInfo, Snapshot},
     objects::Objects,

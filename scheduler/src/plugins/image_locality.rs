@@ -58,8 +58,7 @@ impl Plugin for ImageLocality {
             Some((size as f64 * share) as i64)
         });
         let most = MOST * images.count;
-        let sum = if images.wanted.is_empty() { 0 } else { sizes.sum() };
-        let sum: i64 = sum;
+        let sum = sizes.fold(0, i64::saturating_add);
         // Not `clamp`: a pod without containers has a lower most than least.
         let sum = if sum < LEAST { LEAST } else { sum.min(most) };
         BEST.checked_mul(sum - LEAST)?.checked_div(most - LEAST)

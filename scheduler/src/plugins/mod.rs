@@ -9,7 +9,6 @@ mod node_declared_features;
 mod node_name;
 mod node_ports;
 mod node_resources;
-pub(crate) mod node_selection;
 mod node_unschedulable;
 mod pod_topology_spread;
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use coracle_controllers::node_selector::{Preferences, Selection};
 use k8s_openapi::api::core::v1::{Node, NodeAffinity as Affinity, NodeSelectorTerm};
 use serde::Deserialize;
 
-use super::node_selection::{Preferences, Selection};
 use crate::{
     cache::{NodeInfo, Snapshot},
     plugin::{CycleState, Event, Happening, Plugin, Rejection, stretch},

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use coracle_controllers::node_selector::Selection;
+
 use super::{
     super::{
-        node_selection::Selection,
         taint_toleration::keeps_away,
         tally::{ABSENT, View},
     },

@@ -21,7 +21,7 @@ use std::{
     sync::Arc,
 };
 
-use coracle_controllers::storage::claims_of;
+use coracle_controllers::{node_selector::Selection, storage::claims_of};
 use k8s_openapi::api::core::v1::{Affinity, Node};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -32,7 +32,6 @@ pub(crate) use term::{Labels, Term, matches, selector};
 
 use crate::{
     cache::{NodeInfo, Snapshot},
-    plugins::node_selection::Selection,
     pod::PodInfo,
 };
 use carried::Carried;

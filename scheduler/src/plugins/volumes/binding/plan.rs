@@ -8,6 +8,7 @@ use std::{
 use coracle_api::Quantity;
 use coracle_controllers::{
     framework::Key,
+    node_selector::Selection,
     storage::{
         SELECTED_NODE, annotation, capacity, claim_ref, class_of_claim, class_of_volume, is_meant_for,
         request, volume_name, volume_phase,
@@ -20,7 +21,6 @@ use k8s_openapi::api::{
 
 use super::super::super::{
     node_resources::{Point, shaped},
-    node_selection::Selection,
     tally::{Labels, matches, selector},
 };
 use crate::{cache::NodeInfo, objects::Objects, plugin::Rejection};
@@ -285,14 +285,14 @@ impl Plan {
         let mut classes: BTreeMap<String, (i64, i64)> = BTreeMap::new();
         for (claim, volume) in &self.bindings {
             let (asked, there) = classes.entry(class_of_volume(volume).to_owned()).or_default();
-            *asked += request(claim).value();
-            *there += capacity(volume).value();
+            *asked = asked.saturating_add(request(claim).value());
+            *there = there.saturating_add(capacity(volume).value());
         }
         if self.bindings.is_empty() {
             for (claim, space) in self.provisions.iter().filter_map(|(claim, space)| Some((claim, (*space)?)))
             {
                 let (asked, there) = classes.entry(class_of_claim(claim).to_owned()).or_default();
-                *asked += request(claim).value();
+                *asked = asked.saturating_add(request(claim).value());
                 *there = space;
             }
         }

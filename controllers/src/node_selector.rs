@@ -1,17 +1,17 @@
 //! Which nodes a pod may or would rather be on: its node selector and node affinity, read once.
 
+use std::collections::BTreeMap;
+
 use coracle_api::selector::{Operator, Requirement};
 use k8s_openapi::api::core::v1::{
     Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, PreferredSchedulingTerm,
 };
 
-use super::tally::Labels;
-
 const NAME_FIELD: &str = "metadata.name";
 
 /// What a node must be for a pod.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Selection {
+pub struct Selection {
     labels: Vec<(String, String)>,
     /// One of which must hold; none at all when there is no required affinity.
     terms: Option<Vec<Term>>,
@@ -33,7 +33,7 @@ struct Field {
 
 impl Selection {
     /// What `spec` requires.
-    pub(crate) fn required(spec: &PodSpec) -> Self {
+    pub fn required(spec: &PodSpec) -> Self {
         let labels = spec.node_selector.iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
         let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
         let required = affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
@@ -41,24 +41,24 @@ impl Selection {
     }
 
     /// What a node selector of its own (of a volume, of the scheduler's configuration) requires.
-    pub(crate) fn of(selector: &NodeSelector) -> Self {
+    pub fn of(selector: &NodeSelector) -> Self {
         Self { labels: Vec::new(), terms: Some(terms(selector)) }
     }
 
     /// True when any node will do.
-    pub(crate) fn is_any(&self) -> bool {
+    pub fn is_any(&self) -> bool {
         self.labels.is_empty() && self.terms.is_none()
     }
 
     /// True when `node` will do.
-    pub(crate) fn matches(&self, node: &Node) -> bool {
+    pub fn matches(&self, node: &Node) -> bool {
         let name = node.metadata.name.as_deref().unwrap_or_default();
         self.matches_labels(name, node.metadata.labels.as_ref())
     }
 
     /// True when a node with these labels will do. Without a name, what is
     /// said of names does not matter.
-    pub(crate) fn matches_labels(&self, name: &str, labels: Option<&Labels>) -> bool {
+    pub fn matches_labels(&self, name: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
         let label = |key: &String| labels.and_then(|labels| labels.get(key));
         self.labels.iter().all(|(key, value)| label(key) == Some(value))
             && self.terms.as_ref().is_none_or(|terms| terms.iter().any(|term| term.matches(name, labels)))
@@ -72,17 +72,17 @@ pub fn selects(spec: &PodSpec, node: &Node) -> bool {
 
 /// How much a pod would like to be on a node.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Preferences(Vec<(i64, Term)>);
+pub struct Preferences(Vec<(i64, Term)>);
 
 impl Preferences {
     /// Reads preferences; those without weight or terms say nothing.
-    pub(crate) fn of(preferred: &[PreferredSchedulingTerm]) -> Self {
+    pub fn of(preferred: &[PreferredSchedulingTerm]) -> Self {
         let meant = preferred.iter().filter(|p| p.weight != 0 && !is_empty(&p.preference));
         Self(meant.filter_map(|p| Some((i64::from(p.weight), Term::read(&p.preference)?))).collect())
     }
 
     /// The weights of what `node` meets.
-    pub(crate) fn score(&self, node: &Node) -> i64 {
+    pub fn score(&self, node: &Node) -> i64 {
         let (name, labels) =
             (node.metadata.name.as_deref().unwrap_or_default(), node.metadata.labels.as_ref());
         self.0.iter().filter(|(_, term)| term.matches(name, labels)).map(|(weight, _)| weight).sum()
@@ -105,7 +105,7 @@ impl Term {
         Some(Self { labels, fields })
     }
 
-    fn matches(&self, name: &str, labels: Option<&Labels>) -> bool {
+    fn matches(&self, name: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
         let label = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
         self.labels.iter().all(|rule| rule.matches(label(rule.key())))
             && self.fields.iter().all(|field| {
