@@ -1,6 +1,6 @@
 //! Creates and deletes a controller's pods, and remembers what it awaits.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::future::join_all;
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
@@ -10,9 +10,33 @@ use kube::{
 };
 
 use crate::{
-    framework::{Clock, Error, Expectations, Key, Recorder, Reflected, Severity, Store},
+    framework::{
+        Change, Clock, Error, Expectations, Key, Recorder, Reflected, Severity, Store, controller_of,
+    },
     slow_start::slow_start,
 };
+
+/// The controllers that a change of a pod may concern: its owners before and
+/// after, or, when it has none, those that could adopt it.
+pub(crate) fn concerned<O: Reflected + Resource<DynamicType = ()>>(
+    change: &Change<'_, Pod>,
+    known: &Store<O>,
+    selects: impl Fn(&Arc<O>, Option<&BTreeMap<String, String>>) -> bool,
+) -> Vec<Key> {
+    let own = O::kind(&());
+    let owners = change.controllers().filter(|(kind, ..)| *kind == own);
+    let mut keys: Vec<Key> = owners.map(|(_, name, namespace)| Key::namespaced(namespace, name)).collect();
+    if let Some(pod) = change.after
+        && controller_of(&pod.metadata).is_none()
+        && change.relabelled()
+    {
+        let candidates = known.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default());
+        let adopting = candidates.iter().filter(|owner| selects(owner, pod.metadata.labels.as_ref()));
+        keys.extend(adopting.map(|owner| Key::of(owner.meta())));
+    }
+    keys.dedup();
+    keys
+}
 
 /// What is done to pods in the name of their owners.
 pub(crate) struct PodControl {

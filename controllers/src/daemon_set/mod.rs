@@ -34,7 +34,7 @@ use crate::{
         controller_of, matches,
     },
     pod::{self, BY_NODE},
-    pod_control::PodControl,
+    pod_control::{PodControl, concerned},
 };
 
 const WORKERS: usize = 2;
@@ -54,7 +54,9 @@ pub(crate) fn start(setup: &mut Setup) {
         }
     });
     let (on_pod, known) = (queue.clone(), sets.store());
-    pods.on_change(move |change| on_pod.extend(concerned(change, &known)));
+    pods.on_change(move |change| {
+        on_pod.extend(concerned(change, &known, |set, labels| matches(&set.spec.selector, labels)));
+    });
     let (on_node, known, known_pods) = (queue.clone(), sets.store(), pods.store());
     nodes.on_change(move |change| on_node.extend(unsettled(change, &known, &known_pods)));
     let controller = DaemonSets {
@@ -71,26 +73,6 @@ pub(crate) fn start(setup: &mut Setup) {
         },
     };
     setup.reconcile("daemonset-controller", queue, WORKERS, controller);
-}
-
-/// The sets that a change of a pod may concern: its owners before and after,
-/// or, when it has none, those that could adopt it.
-fn concerned(change: &Change<'_, Pod>, sets: &Store<DaemonSet>) -> Vec<Key> {
-    let mut keys: Vec<Key> = change
-        .controllers()
-        .filter(|(kind, ..)| *kind == "DaemonSet")
-        .map(|(_, name, namespace)| Key::namespaced(namespace, name))
-        .collect();
-    if let Some(pod) = change.after
-        && controller_of(&pod.metadata).is_none()
-        && change.relabelled()
-    {
-        let candidates = sets.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default());
-        let selects = |set: &&Arc<DaemonSet>| matches(&set.spec.selector, pod.metadata.labels.as_ref());
-        keys.extend(candidates.iter().filter(selects).map(|set| Key::of(&set.metadata)));
-    }
-    keys.dedup();
-    keys
 }
 
 /// The sets that have something to do because of a change of a node.

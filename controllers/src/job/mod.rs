@@ -14,7 +14,7 @@ mod tests;
 mod track;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -27,10 +27,10 @@ use backoff::Backoff;
 
 use crate::{
     framework::{
-        Change, Error, Expectations, Key, Next, Queue, Reconcile, Setup, Severity, Store, Style,
-        controller_of, matches,
+        Error, Expectations, Key, Next, Queue, Reconcile, Setup, Severity, Store, Style, controller_of,
+        matches,
     },
-    pod_control::PodControl,
+    pod_control::{PodControl, concerned},
 };
 
 const WORKERS: usize = 5;
@@ -56,7 +56,7 @@ pub(crate) fn start(setup: &mut Setup) {
     pods.on_change(move |change| {
         // One that comes or goes is looked at now, others in a while.
         let soon = change.before.is_none() || change.after.is_none();
-        for key in concerned(change, &known) {
+        for key in concerned(change, &known, selects) {
             if soon {
                 on_pod.add(key);
             } else {
@@ -86,22 +86,9 @@ fn tracked_by(pod: &Pod) -> Option<String> {
     pods::is_tracked(pod).then(|| format!("{namespace}/{}", owner.name))
 }
 
-fn concerned(change: &Change<'_, Pod>, jobs: &Store<Job>) -> Vec<Key> {
-    let owners = change.controllers().filter(|(kind, ..)| *kind == "Job");
-    let mut keys: Vec<Key> = owners.map(|(_, name, namespace)| Key::namespaced(namespace, name)).collect();
-    if let Some(pod) = change.after
-        && controller_of(&pod.metadata).is_none()
-        && change.relabelled()
-    {
-        let candidates = jobs.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default());
-        let selects = |job: &Arc<Job>| {
-            let selector = job.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-            selector.is_some_and(|selector| matches(selector, pod.metadata.labels.as_ref()))
-        };
-        keys.extend(candidates.iter().filter(|job| selects(job)).map(|job| Key::of(&job.metadata)));
-    }
-    keys.dedup();
-    keys
+fn selects(job: &Arc<Job>, labels: Option<&BTreeMap<String, String>>) -> bool {
+    let selector = job.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    selector.is_some_and(|selector| matches(selector, labels))
 }
 
 struct Jobs {

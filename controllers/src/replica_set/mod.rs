@@ -25,10 +25,10 @@ use serde::Serialize;
 
 use crate::{
     framework::{
-        Change, Error, Expectations, Key, Next, Queue, Reconcile, Reflected, Setup, Store, Style,
-        controller_of, controller_reference, matches,
+        Error, Expectations, Key, Next, Queue, Reconcile, Reflected, Setup, Store, Style, controller_of,
+        controller_reference, matches,
     },
-    pod_control::PodControl,
+    pod_control::{PodControl, concerned},
 };
 
 const WORKERS: usize = 5;
@@ -81,7 +81,7 @@ fn start_of<K: Replicating>(setup: &mut Setup) {
     });
     let (on_pod, known) = (queue.clone(), sets.store());
     pods.on_change(move |change| {
-        for key in concerned(change, &known) {
+        for key in concerned(change, &known, |set, labels| matches(&K::as_set(set).spec.selector, labels)) {
             on_pod.add(key);
         }
     });
@@ -94,28 +94,6 @@ fn start_of<K: Replicating>(setup: &mut Setup) {
     };
     let controller = ReplicaSets { sets: sets.store(), control };
     setup.reconcile(K::CONTROLLER, queue, WORKERS, controller);
-}
-
-/// The sets that a change of a pod may concern: its owners before and after,
-/// or, when it has none, those that could adopt it.
-fn concerned<K: Replicating>(change: &Change<'_, Pod>, sets: &Store<K>) -> Vec<Key> {
-    let own = K::kind(&());
-    let mut keys: Vec<Key> = change
-        .controllers()
-        .filter(|(kind, ..)| *kind == own)
-        .map(|(_, name, namespace)| Key::namespaced(namespace, name))
-        .collect();
-    if let Some(pod) = change.after
-        && controller_of(&pod.metadata).is_none()
-        && change.relabelled()
-    {
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let selects = |set: &Arc<K>| matches(&K::as_set(set).spec.selector, pod.metadata.labels.as_ref());
-        let candidates = sets.in_namespace(namespace);
-        keys.extend(candidates.iter().filter(|set| selects(set)).map(|set| Key::of(set.meta())));
-    }
-    keys.dedup();
-    keys
 }
 
 struct ReplicaSets<K: Replicating> {

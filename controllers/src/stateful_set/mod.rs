@@ -20,9 +20,11 @@ use k8s_openapi::api::{
 };
 use kube::Client;
 
-use crate::framework::{
-    Change, Clock, Error, Expectations, Key, Next, Queue, Reconcile, Recorder, Setup, Store, Style,
-    controller_of, matches,
+use crate::{
+    framework::{
+        Clock, Error, Expectations, Key, Next, Queue, Reconcile, Recorder, Setup, Store, Style, matches,
+    },
+    pod_control::concerned,
 };
 
 const WORKERS: usize = 5;
@@ -41,7 +43,9 @@ pub(crate) fn start(setup: &mut Setup) {
         }
     });
     let (on_pod, known) = (queue.clone(), sets.store());
-    pods.on_change(move |change| on_pod.extend(concerned(change, &known)));
+    pods.on_change(move |change| {
+        on_pod.extend(concerned(change, &known, |set, labels| matches(&set.spec.selector, labels)));
+    });
     let controller = StatefulSets {
         client: setup.client.clone(),
         clock: setup.clock.clone(),
@@ -53,26 +57,6 @@ pub(crate) fn start(setup: &mut Setup) {
         expectations: Expectations::default(),
     };
     setup.reconcile("statefulset-controller", queue, WORKERS, controller);
-}
-
-/// The sets that a change of a pod may concern: its owners before and after,
-/// or, when it has none, those that could adopt it.
-fn concerned(change: &Change<'_, Pod>, sets: &Store<StatefulSet>) -> Vec<Key> {
-    let mut keys: Vec<Key> = change
-        .controllers()
-        .filter(|(kind, ..)| *kind == "StatefulSet")
-        .map(|(_, name, namespace)| Key::namespaced(namespace, name))
-        .collect();
-    if let Some(pod) = change.after
-        && controller_of(&pod.metadata).is_none()
-        && change.relabelled()
-    {
-        let candidates = sets.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default());
-        let selects = |set: &&Arc<StatefulSet>| matches(&set.spec.selector, pod.metadata.labels.as_ref());
-        keys.extend(candidates.iter().filter(selects).map(|set| Key::of(&set.metadata)));
-    }
-    keys.dedup();
-    keys
 }
 
 struct StatefulSets {
