@@ -12,7 +12,6 @@ use k8s_openapi::{
 
 use crate::{
     deployment::template,
-    framework::controller_reference,
     history::{self, REVISION_LABEL, Revisions},
 };
 
@@ -43,18 +42,7 @@ pub(super) fn turn(set: &DaemonSet, revisions: Vec<Arc<ControllerRevision>>) -> 
 pub(super) fn made(set: &DaemonSet, number: i64) -> ControllerRevision {
     let collisions = set.status.as_ref().and_then(|status| status.collision_count);
     let hash = template::hash(&set.spec.template, collisions);
-    let template = set.spec.template.metadata.as_ref();
-    let mut labels = template.and_then(|meta| meta.labels.clone()).unwrap_or_default();
-    labels.insert(REVISION_LABEL.into(), hash.clone());
-    let metadata = ObjectMeta {
-        name: Some(history::name(set.metadata.name.as_deref().unwrap_or_default(), &hash)),
-        namespace: set.metadata.namespace.clone(),
-        labels: Some(labels),
-        annotations: set.metadata.annotations.clone(),
-        owner_references: Some(vec![controller_reference(set)]),
-        ..ObjectMeta::default()
-    };
-    Revisions::made(metadata, history::snapshot(&set.spec.template), number)
+    Revisions::made(set, &set.spec.template, (REVISION_LABEL, hash), number)
 }
 
 /// The hash that `labels` tell.

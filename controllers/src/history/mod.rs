@@ -6,7 +6,7 @@
 mod data;
 mod revisions;
 
-pub(crate) use data::{hash, name, same, snapshot, template};
+pub(crate) use data::{hash, same, snapshot, template};
 pub(crate) use revisions::{Created, Revisions, controlled, sort};
 
 /// The label of pods and revisions that tells the revision.

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use k8s_openapi::{
-    api::apps::v1::ControllerRevision,
+    api::{apps::v1::ControllerRevision, core::v1::PodTemplateSpec},
     apimachinery::pkg::{
         apis::meta::v1::{LabelSelector, ObjectMeta},
         runtime::RawExtension,
     },
 };
 use kube::{
-    Api, Client,
+    Api, Client, Resource,
     api::{DeleteParams, PostParams},
 };
-use serde_json::Value;
 
+use super::data::{name, snapshot};
 use crate::framework::{Claims, Controller, Error, Reflected, Store, absent, claim, controller_reference};
 
 /// Sorts by number; the older first where two have the same.
@@ -36,7 +36,7 @@ pub(crate) fn controlled<K>(
     selector: &LabelSelector,
 ) -> Claims<ControllerRevision>
 where
-    K: Reflected + kube::Resource<DynamicType = ()>,
+    K: Reflected + Resource<DynamicType = ()>,
 {
     let meta = owner.meta();
     let mut candidates = store.controlled_by(meta.uid.as_deref().unwrap_or_default());
@@ -57,9 +57,25 @@ impl Revisions {
         Self { api: Api::namespaced(client.clone(), namespace) }
     }
 
-    /// A new revision of the owner that `metadata` tells of.
-    pub(crate) fn made(metadata: ObjectMeta, data: Value, number: i64) -> ControllerRevision {
-        ControllerRevision { metadata, data: RawExtension(data), revision: Some(number) }
+    /// A new revision of the template of `owner`, with the label that tells its hash.
+    pub(crate) fn made<K: Resource<DynamicType = ()>>(
+        owner: &K,
+        template: &PodTemplateSpec,
+        (label, hash): (&str, String),
+        number: i64,
+    ) -> ControllerRevision {
+        let meta = owner.meta();
+        let mut labels = template.metadata.as_ref().and_then(|it| it.labels.clone()).unwrap_or_default();
+        labels.insert(label.to_owned(), hash.clone());
+        let metadata = ObjectMeta {
+            name: Some(name(meta.name.as_deref().unwrap_or_default(), &hash)),
+            namespace: meta.namespace.clone(),
+            labels: Some(labels),
+            annotations: meta.annotations.clone(),
+            owner_references: Some(vec![controller_reference(owner)]),
+            ..ObjectMeta::default()
+        };
+        ControllerRevision { metadata, data: RawExtension(snapshot(template)), revision: Some(number) }
     }
 
     /// Creates `revision`; gives back what is there where the name is taken.

@@ -2,19 +2,13 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use k8s_openapi::{
-    api::{
-        apps::v1::{ControllerRevision, StatefulSet},
-        core::v1::{Pod, PodTemplateSpec},
-    },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+use k8s_openapi::api::{
+    apps::v1::{ControllerRevision, StatefulSet},
+    core::v1::{Pod, PodTemplateSpec},
 };
 
 use super::identity;
-use crate::{
-    framework::controller_reference,
-    history::{self, Revisions},
-};
+use crate::history::{self, Revisions};
 
 /// The label of revisions that tells their hash.
 const HASH_LABEL: &str = "controller.kubernetes.io/hash";
@@ -46,20 +40,8 @@ pub(super) fn turn(set: &StatefulSet, revisions: &[Arc<ControllerRevision>]) -> 
 
 /// A new revision of the set's template; its name differs with `collisions`.
 pub(super) fn made(set: &StatefulSet, number: i64, collisions: i32) -> ControllerRevision {
-    let data = history::snapshot(&set.spec.template);
-    let hash = history::hash(&data, collisions);
-    let template = set.spec.template.metadata.as_ref();
-    let mut labels = template.and_then(|meta| meta.labels.clone()).unwrap_or_default();
-    labels.insert(HASH_LABEL.into(), hash.clone());
-    let metadata = ObjectMeta {
-        name: Some(history::name(set.metadata.name.as_deref().unwrap_or_default(), &hash)),
-        namespace: set.metadata.namespace.clone(),
-        labels: Some(labels),
-        annotations: set.metadata.annotations.clone(),
-        owner_references: Some(vec![controller_reference(set)]),
-        ..ObjectMeta::default()
-    };
-    Revisions::made(metadata, data, number)
+    let hash = history::hash(&history::snapshot(&set.spec.template), collisions);
+    Revisions::made(set, &set.spec.template, (HASH_LABEL, hash), number)
 }
 
 /// A revision that pods can be made of.
