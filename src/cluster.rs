@@ -131,7 +131,11 @@ impl Cluster {
         controllers.controllers = coracle_controllers::Config::with_controllers(&options.controllers)
             .map_err(|error| StartError::Controllers(error.to_string()))?
             .controllers;
-        controllers.root_ca = options.listen.as_ref().map(|(_, pki)| pki.authority.certificate.clone());
+        // Pods wait for it, also where nobody needs it.
+        controllers.root_ca = Some(match &options.listen {
+            Some((_, pki)) => pki.authority.certificate.clone(),
+            None => Pki::lone_authority()?,
+        });
         let rows = Rows::new(resources::builtins());
         let hub = Arc::new(Hub::new(options.config.history));
         for row in rows.all().iter().filter(|row| !row.facts.storage.is_empty()) {

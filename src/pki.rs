@@ -102,6 +102,15 @@ impl Pki {
         Ok(Self { authority, server, admin, token_key })
     }
 
+    /// The certificate of an authority that signs nothing: what pods are told of
+    /// an API server that is only reached within its process.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn lone_authority() -> Result<String, PkiError> {
+        Ok(authority()?.certificate)
+    }
+
     /// Certificates that are kept nowhere.
     ///
     /// # Errors

@@ -132,7 +132,11 @@ fn every_request_gets_the_form_it_asks_for() {
         check(path, "", "200 application/json");
         check(path, "*/*", "200 application/json");
         check(path, "application/yaml", "200 application/yaml");
-        check(path, "application/vnd.kubernetes.protobuf,application/json", "200 application/json");
+        check(
+            path,
+            "application/vnd.kubernetes.protobuf,application/json",
+            "200 application/vnd.kubernetes.protobuf",
+        );
         check(path, "text/html", unrouted);
         check(path, AGGREGATED, &aggregated);
         check(path, &format!("{AGGREGATED},{beta},application/json"), &aggregated);
