@@ -2,6 +2,7 @@
 //! whole cluster in this process. One file a controller.
 
 mod cluster;
+mod cron_job;
 mod daemon_set;
 mod endpoint_slice;
 mod garbage;
@@ -13,4 +14,5 @@ mod replica_set;
 mod replication_controller;
 mod resource_quota;
 mod stateful_set;
+mod ttl;
 mod volume;
