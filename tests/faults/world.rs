@@ -86,7 +86,12 @@ impl Loops {
     fn start(cluster: &Cluster, faults: &Arc<Faults>) -> Self {
         let service = Faulty { inner: cluster.service(), faults: faults.clone() };
         let mut setup = Setup::new(Client::new(service, "default"), Clock::system());
-        coracle_controllers::start(&mut setup, &coracle_controllers::Config::default());
+        // Pods wait for the root certificate.
+        let root_ca = Some("a certificate".to_owned());
+        coracle_controllers::start(
+            &mut setup,
+            &coracle_controllers::Config { root_ca, ..Default::default() },
+        );
         coracle_scheduler::start(&mut setup, coracle_scheduler::Config::default());
         let capacity = coracle_node::simulated::Capacity { cpu: ROOM.to_string(), ..Default::default() };
         let nodes = coracle_node::simulated::Config { count: 2, capacity, ..Default::default() };

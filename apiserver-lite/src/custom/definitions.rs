@@ -179,9 +179,12 @@ impl Served {
             return !gone.rows.is_empty();
         };
         let before = self.by_key.get_mut(&key);
+        let mut other = true;
         if let Some(before) = before {
             let (old, new) =
                 (codec::json::parse_stored(&before.record.bytes), codec::json::parse_stored(&record.bytes));
+            // One that is going, and nothing else, has watchers who are to see its objects go.
+            other = new.uid() != old.uid() || new.0.get("spec") != old.0.get("spec");
             if Definition::is_as(&new, &old) && new.uid() == old.uid() {
                 before.record = record;
                 before.taken = names_of(&new);
@@ -196,7 +199,7 @@ impl Served {
             entry.rows = rows.into_iter().filter(|(served, _)| *served).map(|(_, row)| row).collect();
             entry.definition = Some(definition);
         }
-        for row in &entry.rows {
+        for row in entry.rows.iter().filter(|_| other) {
             // Watchers of what it was list again.
             hub.feed(&rows::prefix(&row.facts)).end_watches();
         }

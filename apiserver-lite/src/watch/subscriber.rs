@@ -19,6 +19,8 @@ pub struct Subscriber {
     closing: CancellationToken,
     ended: CancellationToken,
     cursor: Revision,
+    // The kind has changed, and the watch ends when it has told what was up to here.
+    until: Option<Revision>,
 }
 
 /// What a wait brought.
@@ -52,7 +54,15 @@ impl Subscriber {
         if cursor < oldest {
             return Err(Lagged { cursor, oldest });
         }
-        Ok(Self { changes, closing: hub.closing(), ended: feed.ended(), hub: hub.clone(), feed, cursor })
+        Ok(Self {
+            changes,
+            closing: hub.closing(),
+            ended: feed.ended(),
+            hub: hub.clone(),
+            feed,
+            cursor,
+            until: None,
+        })
     }
 
     /// The next events, waiting for them until `deadline`.
@@ -67,6 +77,12 @@ impl Subscriber {
             let Some(events) = self.feed.after(self.cursor, BATCH) else {
                 return Err(Lagged { cursor: self.cursor, oldest: self.feed.start() });
             };
+            // What happened before the end is told before it.
+            if let Some(until) = self.until
+                && events.first().is_none_or(|next| next.revision > until)
+            {
+                return Ok(Next::Closed);
+            }
             if let Some(last) = events.last() {
                 self.cursor = last.revision;
                 return Ok(Next::Events(events));
@@ -74,7 +90,7 @@ impl Subscriber {
             let wait = tokio::time::timeout_at(deadline, self.changes.changed());
             tokio::select! {
                 () = self.closing.cancelled() => return Ok(Next::Closed),
-                () = self.ended.cancelled() => return Ok(Next::Closed),
+                () = self.ended.cancelled() => self.until = Some(self.hub.revision()),
                 woken = wait => if !matches!(woken, Ok(Ok(()))) {
                     self.cursor = self.cursor.max(seen);
                     return Ok(Next::Quiet(self.cursor));
