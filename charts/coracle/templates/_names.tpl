@@ -14,7 +14,7 @@
 
 {{- define "coracle.selector" -}}
 app.kubernetes.io/name: {{ include "coracle.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "coracle.labels" -}}

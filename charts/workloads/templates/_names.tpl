@@ -14,7 +14,7 @@
 
 {{- define "workloads.selector" -}}
 app.kubernetes.io/name: {{ include "workloads.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "workloads.labels" -}}
