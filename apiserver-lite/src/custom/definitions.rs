@@ -199,9 +199,12 @@ impl Served {
             entry.rows = rows.into_iter().filter(|(served, _)| *served).map(|(_, row)| row).collect();
             entry.definition = Some(definition);
         }
-        for row in entry.rows.iter().filter(|_| other) {
+        for row in &entry.rows {
+            let feed = hub.feed(&rows::prefix(&row.facts));
             // Watchers of what it was list again.
-            hub.feed(&rows::prefix(&row.facts)).end_watches();
+            if other {
+                feed.end_watches();
+            }
         }
         let before = self.by_key.insert(key, entry);
         let served = self.by_key.values().any(|entry| !entry.rows.is_empty());
