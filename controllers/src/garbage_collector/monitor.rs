@@ -28,6 +28,8 @@ const SETTLE: Duration = Duration::from_millis(300);
 const FIRST_LISTS: Duration = Duration::from_secs(30);
 /// Objects that own nothing, are owned by nothing, and are many.
 const IGNORED: [&str; 2] = ["events.", "events.events.k8s.io"];
+/// How long the watch of what is no longer served may still tell of what went before.
+const DRAIN: Duration = Duration::from_secs(2);
 const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 
 /// Watches until `shutdown`; `complete` becomes true when the first lists are here.
@@ -105,11 +107,19 @@ impl Monitors {
         *self.collector.kinds.write() = kinds.iter().map(by_kind).collect();
         // One that is served in another version now is watched anew.
         let by_name: HashMap<String, &Arc<Kind>> = kinds.iter().map(|kind| (name(kind), kind)).collect();
-        let feeds = &self.feeds;
+        let (feeds, tasks) = (&self.feeds, &mut self.tasks);
         self.running.retain(|name, (watched, stop)| {
-            let kept = by_name.get(name).is_some_and(|kind| *kind == watched || feeds.contains_key(name));
-            if !kept {
+            let now = by_name.get(name);
+            let kept = now.is_some_and(|kind| *kind == watched || feeds.contains_key(name));
+            if !kept && now.is_some() {
                 stop.cancel();
+            } else if !kept {
+                let stop = stop.clone();
+                tasks.spawn(async move {
+                    if until(&stop, tokio::time::sleep(DRAIN)).await.is_some() {
+                        stop.cancel();
+                    }
+                });
             }
             kept
         });

@@ -9,14 +9,20 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use coracle_api::quota::{Evaluator, Scope, is_terminating};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service};
 use kube::{Api, Client, api::PostParams};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use self::counted::{Counted, Elsewhere};
 use crate::{
@@ -29,6 +35,8 @@ const WORKERS: usize = 5;
 const RESYNC: Duration = Duration::from_secs(300);
 /// How often kinds are counted again that nothing here follows.
 const RECOUNT: Duration = Duration::from_secs(5);
+/// After this long all that was charged is certainly seen.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// Puts the controller in.
 pub(crate) fn start(setup: &mut Setup) {
@@ -70,6 +78,7 @@ pub(crate) fn start(setup: &mut Setup) {
         claims,
         counted: counted::all(setup, &freed),
         elsewhere: Elsewhere::new(setup.client.clone()),
+        seen: Mutex::default(),
     };
     setup.reconcile("resourcequota-controller", queue, WORKERS, controller);
 }
@@ -143,6 +152,8 @@ struct Quotas {
     claims: Arc<Store<PersistentVolumeClaim>>,
     counted: Vec<Counted>,
     elsewhere: Elsewhere,
+    // Since when a quota has the revision that it has.
+    seen: Mutex<HashMap<Key, (Option<String>, Instant)>>,
 }
 
 impl Reconcile<Key> for Quotas {
@@ -178,11 +189,30 @@ impl Reconcile<Key> for Quotas {
             }
         }
         if let Some(status) = plan::plan(&quota, used) {
+            // What was charged may be on its way, and not be seen yet: less is used only when it is quiet.
+            if plan::lowers(&quota, &status) && !self.is_quiet(key, &quota) {
+                return Ok(Next::After(QUIET));
+            }
             let changed = ResourceQuota { status: Some(status), ..ResourceQuota::clone(&quota) };
             let api = Api::<ResourceQuota>::namespaced(self.client.clone(), &key.namespace);
             absent(api.replace_status(&key.name, &PostParams::default(), &changed).await)?;
         }
         failure.map_or(Ok(Next::After(next)), Err)
+    }
+}
+
+impl Quotas {
+    // Whether nothing was charged for a while.
+    fn is_quiet(&self, key: &Key, quota: &ResourceQuota) -> bool {
+        let now = Instant::now();
+        let revision = quota.metadata.resource_version.clone();
+        let mut seen = self.seen.lock();
+        seen.retain(|key, _| self.quotas.get(key).is_some());
+        let (known, since) = seen.entry(key.clone()).or_insert_with(|| (revision.clone(), now));
+        if *known != revision {
+            (*known, *since) = (revision, now);
+        }
+        now.duration_since(*since) >= QUIET
     }
 }
 

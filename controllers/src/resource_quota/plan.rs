@@ -87,6 +87,16 @@ pub(super) fn plan(quota: &ResourceQuota, used: Used<'_>) -> Option<ResourceQuot
     Some(ResourceQuotaStatus { hard: Some(hard), used: Some(shown) })
 }
 
+/// Whether less is used by `status` than the quota says.
+pub(super) fn lowers(quota: &ResourceQuota, status: &ResourceQuotaStatus) -> bool {
+    let amount = |text: &Quantity| Amount::parse(&text.0).ok();
+    let old = quota.status.iter().flat_map(|status| status.used.iter().flatten());
+    old.into_iter().any(|(name, old)| {
+        let new = status.used.as_ref().and_then(|used| used.get(name)).and_then(amount);
+        new.zip(amount(old)).is_some_and(|(new, old)| new.minus(&old).sign() < 0)
+    })
+}
+
 fn same(one: Option<&Shown>, other: &Shown) -> bool {
     let none = Shown::new();
     let one = one.unwrap_or(&none);
