@@ -184,16 +184,10 @@ impl Jobs {
         let mut job = (*observed.job).clone();
         let mut listed = old.clone();
         listed.uncounted_terminated_pods.get_or_insert_default();
-        let lists = |status: &JobStatus| {
-            status
-                .uncounted_terminated_pods
-                .as_ref()
-                .is_some_and(|it| it.succeeded.is_some() || it.failed.is_some())
-        };
-        // With nothing listed one write is enough.
+        // What a pod was counted as is written before it is let go; with none to let go one write is enough.
         let mut dirty = status != listed;
         job.status = Some(status);
-        if dirty && job.status.as_ref().is_some_and(lists) {
+        if dirty && !ended.is_empty() {
             job = self.write(key, &job).await?;
             dirty = false;
         }
