@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
@@ -31,8 +30,8 @@ use serde_json::json;
 use crate::{
     framework::{Error, Key, Next, Queue, Reconcile, Recorder, Setup, Severity, Store, Style, absent, until},
     storage::{
-        PROVISIONED_BY, SELECTED_NODE, STORAGE_PROVISIONER, annotation, capacity, claim_ref, class_of_claim,
-        grown, key_of, request, volume_name, volume_phase, waits_for_consumer,
+        PROVISIONED_BY, SELECTED_NODE, STORAGE_PROVISIONER, Work, annotation, capacity, claim_ref,
+        class_of_claim, grown, key_of, request, volume_name, volume_phase, waits_for_consumer,
     },
 };
 
@@ -114,22 +113,6 @@ fn class() -> StorageClass {
         volume_binding_mode: Some("WaitForFirstConsumer".to_owned()),
         allow_volume_expansion: Some(true),
         ..StorageClass::default()
-    }
-}
-
-/// Something to look at.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Work {
-    Claim(Key),
-    Volume(Key),
-}
-
-impl fmt::Display for Work {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Work::Claim(key) => write!(f, "claim {key}"),
-            Work::Volume(key) => write!(f, "volume {key}"),
-        }
     }
 }
 

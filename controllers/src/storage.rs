@@ -1,6 +1,6 @@
 //! What claims, volumes and storage classes say, and how pods name claims.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use coracle_api::quantity::Quantity;
 use k8s_openapi::{
@@ -28,6 +28,24 @@ pub const BETA_STORAGE_PROVISIONER: &str = "volume.beta.kubernetes.io/storage-pr
 const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 const DEFAULT_CLASS: [&str; 2] =
     ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
+
+/// What a controller of volumes has to look at: a claim, or a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Work {
+    /// By its namespace and name.
+    Claim(Key),
+    /// By its name.
+    Volume(Key),
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Work::Claim(key) => write!(f, "claim {key}"),
+            Work::Volume(key) => write!(f, "volume {key}"),
+        }
+    }
+}
 
 /// The annotation `key`.
 pub fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {

@@ -14,6 +14,7 @@
 //! - `CORACLE_DECISIONS_SEED=7`: the first world (1); each has 20 pods;
 //! - `CORACLE_DECISIONS_LOG=1`: shows the real scheduler's log.
 
+#[path = "../allowed/mod.rs"]
 mod allowed;
 mod compare;
 mod extender;

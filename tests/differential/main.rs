@@ -11,6 +11,7 @@
 //! - `CORACLE_DIFFERENTIAL_REFERENCE=KUBECONFIG`, `CORACLE_DIFFERENTIAL_OURS=KUBECONFIG`: servers that run already;
 //! - `CORACLE_DIFFERENTIAL=record`: asks the real one alone, and prints what it answers.
 
+#[path = "../allowed/mod.rs"]
 mod allowed;
 mod compare;
 mod exchange;

@@ -144,9 +144,7 @@ impl Jobs {
         now: Timestamp,
     ) -> Option<JobCondition> {
         let tally = &plan.tally;
-        let idle = tally.active.is_empty()
-            && plan.create.is_empty()
-            && self.control.settled(&Key::of(&observed.job.metadata));
+        let idle = tally.active.is_empty() && self.control.settled(&Key::of(&observed.job.metadata));
         let enough = match spec.completions {
             None => tally.succeeded > 0,
             Some(completions) => tally.succeeded >= completions,

@@ -11,7 +11,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::{
     core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
@@ -27,8 +27,8 @@ use crate::{
     framework::{Error, Key, Next, Queue, Reconcile, Recorder, Setup, Severity, Store, Style, absent},
     pod,
     storage::{
-        BIND_COMPLETED, BY_CLAIM, annotation, claim_ref, class_of_claim, class_of_volume, default_class,
-        index_by_claim, key_of, uid, volume_name, volume_phase, waits_for_consumer,
+        BIND_COMPLETED, BY_CLAIM, Work, annotation, claim_ref, class_of_claim, class_of_volume,
+        default_class, index_by_claim, key_of, uid, volume_name, volume_phase, waits_for_consumer,
     },
 };
 
@@ -102,22 +102,6 @@ fn offers(volume: &PersistentVolume) -> Vec<String> {
     match claim_ref(volume) {
         Some(reference) => vec![format!("claim {}", key_of(reference))],
         None => vec![format!("class {}", class_of_volume(volume))],
-    }
-}
-
-/// Something to look at.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Work {
-    Claim(Key),
-    Volume(Key),
-}
-
-impl fmt::Display for Work {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Work::Claim(key) => write!(f, "claim {key}"),
-            Work::Volume(key) => write!(f, "volume {key}"),
-        }
     }
 }
 

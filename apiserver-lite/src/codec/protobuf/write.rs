@@ -2,10 +2,7 @@
 //! fields in the order of their numbers, and what is no pointer in Go also when
 //! it is empty.
 
-use coracle_api::{
-    facts::meta_v1,
-    schema::{Field, Shape, Struct},
-};
+use coracle_api::schema::{Field, Shape, Struct};
 use serde_json::{Map, Value};
 
 use super::{MAGIC, known::known, special};
@@ -21,11 +18,6 @@ pub fn message(object: &Map<String, Value>, schema: &Struct) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     Message(&mut out).fields(&schema.fields, 0, object);
     out
-}
-
-/// The metadata of an object as a `PartialObjectMetadata` message.
-pub fn partial(object: &Map<String, Value>) -> Vec<u8> {
-    message(object, &meta_v1::PARTIAL_OBJECT_METADATA)
 }
 
 /// A message in the envelope that tells what it is.

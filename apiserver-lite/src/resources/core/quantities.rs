@@ -3,6 +3,8 @@
 
 use coracle_api::{FieldError, FieldPath, Quantity, format};
 
+use crate::resources::rules::NOT_NEGATIVE;
+
 /// The resources that every node may have and their `requests.` and `limits.`
 /// forms, and the counts of objects that a quota may limit.
 const STANDARD: &[&str] = &[
@@ -40,7 +42,8 @@ const COUNTED: &[&str] = &[
     "services.loadbalancers",
 ];
 
-fn huge_pages(name: &str) -> bool {
+/// Huge pages of some size.
+pub fn huge_pages(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
@@ -108,12 +111,19 @@ pub fn parse(text: &str) -> Option<Quantity> {
     text.parse().ok()
 }
 
-/// What is wrong with an amount of that resource.
+/// What is wrong with an amount of that resource, as its text.
 pub fn amount(resource: &str, quantity: &str, path: &FieldPath) -> Vec<FieldError> {
-    let mut errors = not_negative(quantity, path);
-    let whole = parse(quantity).is_none_or(|it| it.milli_value() % 1000 == 0);
-    if (COUNTED.contains(&resource) || extended(resource)) && !whole {
-        errors.push(FieldError::invalid(path, quantity, "must be an integer"));
+    parse(quantity).map_or_else(Vec::new, |it| quantity_of(resource, &it, path))
+}
+
+/// What is wrong with an amount of that resource.
+pub fn quantity_of(resource: &str, quantity: &Quantity, path: &FieldPath) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if quantity.sign() < 0 {
+        errors.push(FieldError::invalid(path, quantity.to_string(), NOT_NEGATIVE));
+    }
+    if (COUNTED.contains(&resource) || extended(resource)) && quantity.milli_value() % 1000 != 0 {
+        errors.push(FieldError::invalid(path, quantity.to_string(), "must be an integer"));
     }
     errors
 }
@@ -122,7 +132,7 @@ pub fn amount(resource: &str, quantity: &str, path: &FieldPath) -> Vec<FieldErro
 pub fn not_negative(quantity: &str, path: &FieldPath) -> Vec<FieldError> {
     match parse(quantity) {
         Some(it) if it.sign() < 0 => {
-            vec![FieldError::invalid(path, quantity, "must be greater than or equal to 0")]
+            vec![FieldError::invalid(path, quantity, NOT_NEGATIVE)]
         }
         _ => Vec::new(),
     }

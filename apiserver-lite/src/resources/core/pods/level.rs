@@ -4,7 +4,8 @@
 use coracle_api::Object;
 use serde_json::{Value, json};
 
-use super::resources::{Amounts, amounts, huge, of_pods, overcommits, sum};
+use super::resources::{Amounts, amounts, of_pods, sum};
+use crate::resources::core::quantities::{huge_pages, overcommits};
 
 /// Completes `spec.resources` from those of the containers.
 pub fn defaults(pod: &mut Object) {
@@ -14,7 +15,7 @@ pub fn defaults(pod: &mut Object) {
     if requests.is_empty() && limits.is_empty() {
         return;
     }
-    for (name, limit) in sum(spec, "limits").into_iter().filter(|(name, _)| huge(name)) {
+    for (name, limit) in sum(spec, "limits").into_iter().filter(|(name, _)| huge_pages(name)) {
         if !requests.contains_key(&name) {
             limits.entry(name).or_insert(limit);
         }

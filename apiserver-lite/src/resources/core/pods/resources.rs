@@ -7,30 +7,10 @@ use coracle_api::{FieldError, FieldPath, Object, Quantity, format};
 use serde_json::{Map, Value};
 
 use super::spec::Names;
-use crate::resources::rules::{Errors, NOT_NEGATIVE, Place};
-
-const STANDARD: &[&str] = &[
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "storage",
-    "requests.storage",
-    "services.nodeports",
-    "services.loadbalancers",
-];
+use crate::resources::{
+    core::quantities::{container_name, huge_pages, name, overcommits, quantity_of},
+    rules::{Errors, Place},
+};
 
 /// Resources by name. What is no quantity counts as 0: decoding refused it.
 pub type Amounts = BTreeMap<String, Quantity>;
@@ -48,59 +28,9 @@ pub fn quantity(value: &Value) -> Quantity {
     Quantity::parse(&text).unwrap_or_default()
 }
 
-/// Huge pages of some size.
-pub fn huge(name: &str) -> bool {
-    name.starts_with("hugepages-")
-}
-
-// In the namespace of Kubernetes itself.
-fn native(name: &str) -> bool {
-    !name.contains('/') || name.contains("kubernetes.io/")
-}
-
-fn extended(name: &str) -> bool {
-    !native(name)
-        && !name.starts_with("requests.")
-        && format::qualified_name(&format!("requests.{name}")).is_empty()
-}
-
-/// Whether more of it may be promised than there is.
-pub fn overcommits(name: &str) -> bool {
-    native(name) && !huge(name)
-}
-
 /// Whether pods may have it as a whole.
 pub fn of_pods(name: &str) -> bool {
-    matches!(name, "cpu" | "memory") || huge(name)
-}
-
-/// What a resource's name must be, anywhere.
-pub fn name(name: &str, path: &FieldPath) -> Errors {
-    let faults = format::qualified_name(name);
-    if faults.is_empty()
-        && !name.contains('/')
-        && !STANDARD.contains(&name)
-        && !huge(name)
-        && !name.starts_with("requests.hugepages-")
-    {
-        let detail = "must be a standard resource type or fully qualified";
-        return vec![FieldError::invalid(path, name, detail)];
-    }
-    faults.into_iter().map(|fault| FieldError::invalid(path, name, fault)).collect()
-}
-
-fn name_of_container(resource: &str, path: &FieldPath) -> Errors {
-    let mut errors = name(resource, path);
-    if !resource.contains('/') {
-        if !matches!(resource, "cpu" | "memory" | "ephemeral-storage") && !huge(resource) {
-            let detail = "must be a standard resource for containers";
-            errors.push(FieldError::invalid(path, resource, detail));
-        }
-    } else if !native(resource) && !extended(resource) {
-        let detail = "doesn't follow extended resource name standard";
-        errors.push(FieldError::invalid(path, resource, detail));
-    }
-    errors
+    matches!(name, "cpu" | "memory") || huge_pages(name)
 }
 
 fn name_of_pod(resource: &str, path: &FieldPath) -> Errors {
@@ -111,25 +41,10 @@ fn name_of_pod(resource: &str, path: &FieldPath) -> Errors {
     errors
 }
 
-/// What a quantity of a resource must be, anywhere.
-pub fn amount(resource: &str, amount: &Quantity, path: &FieldPath) -> Errors {
-    let mut errors = Vec::new();
-    if amount.sign() < 0 {
-        errors.push(FieldError::invalid(path, amount.to_string(), NOT_NEGATIVE));
-    }
-    let counted = matches!(resource, "pods" | "resourcequotas" | "services" | "replicationcontrollers")
-        || matches!(resource, "secrets" | "configmaps" | "persistentvolumeclaims")
-        || matches!(resource, "services.nodeports" | "services.loadbalancers");
-    if (counted || extended(resource)) && amount.milli_value() % 1000 != 0 {
-        errors.push(FieldError::invalid(path, amount.to_string(), "must be an integer"));
-    }
-    errors
-}
-
 /// A container's `resources`.
 pub fn of_container(container: &Place<'_>, errors: &mut Errors) {
     if let Some(resources) = container.field("resources") {
-        requirements(&resources, name_of_container, errors);
+        requirements(&resources, container_name, errors);
     }
 }
 
@@ -139,7 +54,7 @@ pub fn overhead(spec: &Place<'_>, errors: &mut Errors) {
     // Upstream's path has the limits in it.
     let path = overhead.path().child("limits");
     for (resource, quantity) in amounts(Some(overhead.value())) {
-        one(&resource, &quantity, &path, name_of_container, errors);
+        one(&resource, &quantity, &path, container_name, errors);
     }
 }
 
@@ -152,7 +67,7 @@ fn one(
 ) {
     let path = list.key(resource);
     errors.extend(named(resource, &path));
-    errors.extend(amount(resource, quantity, &path));
+    errors.extend(quantity_of(resource, quantity, &path));
 }
 
 fn requirements(resources: &Place<'_>, named: fn(&str, &FieldPath) -> Errors, errors: &mut Errors) {
@@ -183,7 +98,7 @@ fn requirements(resources: &Place<'_>, named: fn(&str, &FieldPath) -> Errors, er
         pages(resource, request, &requests_path, errors);
     }
     let any = |wanted: fn(&str) -> bool| limits.keys().chain(requests.keys()).any(|name| wanted(name));
-    if any(huge) && !any(|name| matches!(name, "cpu" | "memory")) {
+    if any(huge_pages) && !any(|name| matches!(name, "cpu" | "memory")) {
         errors.push(FieldError::forbidden(&resources.path(), "HugePages require cpu or memory"));
     }
     claims(resources, errors);
@@ -268,7 +183,9 @@ fn covers_containers(spec: &Place<'_>, resources: &Place<'_>, errors: &mut Error
             errors.push(FieldError::invalid(&path, request.to_string(), detail));
         }
     }
-    for (resource, sum) in sum(spec.value(), "limits").into_iter().filter(|(resource, _)| huge(resource)) {
+    for (resource, sum) in
+        sum(spec.value(), "limits").into_iter().filter(|(resource, _)| huge_pages(resource))
+    {
         if let Some(limit) = limits.get(&resource).filter(|limit| sum > **limit) {
             let path = resources.path_of("limits").key(&resource);
             let detail = format!("must be greater than or equal to aggregate container limits of {sum}");

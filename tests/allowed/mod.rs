@@ -1,4 +1,4 @@
-//! Where our scheduler may decide otherwise than the real kube-scheduler, and why: `allowed.yaml`.
+//! Where Coracle may differ from the real Kubernetes, and why: the `allowed.yaml` of the tests that compare them.
 
 use std::path::Path;
 
@@ -10,8 +10,9 @@ use crate::compare::Difference;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Allowance {
-    /// Which decisions: `SEED.NUMBER`, `*` for any text.
-    decision: String,
+    /// Which exchanges (`FILE: NAME`) or decisions (`SEED.NUMBER`), `*` for any text.
+    #[serde(alias = "exchange", alias = "decision")]
+    case: String,
     /// Which place, as a difference tells it, `*` for any text.
     at: String,
     /// Why.
@@ -32,21 +33,21 @@ impl Allowance {
             serde_yaml_ng::from_str(&text).map_err(|error| in_file(error.to_string()))?;
         let list = list.unwrap_or_default();
         match list.iter().find(|allowance| allowance.reason.trim().is_empty()) {
-            Some(allowance) => Err(in_file(format!("no reason for {}", allowance.decision))),
+            Some(allowance) => Err(in_file(format!("no reason for {}", allowance.case))),
             None => Ok(list),
         }
     }
 
-    /// Whether it allows `difference` in `decision`; notes that it was of use.
-    pub fn covers(&mut self, decision: &str, difference: &Difference) -> bool {
-        let covers = glob(&self.decision, decision) && glob(&self.at, &difference.at);
+    /// Whether it allows `difference` in `case`; notes that it was of use.
+    pub fn covers(&mut self, case: &str, difference: &Difference) -> bool {
+        let covers = glob(&self.case, case) && glob(&self.at, &difference.at);
         self.used |= covers;
         covers
     }
 
     /// What nobody needed: it would hide the day that the difference comes back.
     pub fn unused(list: &[Self]) -> impl Iterator<Item = String> {
-        list.iter().filter(|a| !a.used).map(|a| format!("{} at {}: {}", a.decision, a.at, a.reason))
+        list.iter().filter(|a| !a.used).map(|a| format!("{} at {}: {}", a.case, a.at, a.reason))
     }
 }
 
