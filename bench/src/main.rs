@@ -52,6 +52,23 @@ enum Measure {
         #[arg(long, default_value_t = 20)]
         rounds: usize,
     },
+    /// Makes nodes, and pods that want to be scheduled: how many pods a second get a node
+    Schedule {
+        #[command(flatten)]
+        target: Target,
+        /// What the pods ask for
+        #[arg(long, value_enum, default_value = "basic")]
+        scenario: load::schedule::Scenario,
+        /// How many nodes
+        #[arg(long, default_value_t = 5000)]
+        nodes: usize,
+        /// How many pods
+        #[arg(long, default_value_t = 1000)]
+        pods: usize,
+        /// How many create pods at the same time
+        #[arg(long, default_value_t = 32)]
+        clients: usize,
+    },
     /// Makes so many ConfigMaps of 1 KB, and says nothing about it
     Fill {
         #[command(flatten)]
@@ -127,6 +144,9 @@ async fn measure(measure: Measure) -> Result<String, load::LoadError> {
         }
         Measure::List { target, pods, rounds } => {
             load::list::measure(&target.access()?, target.pid, pods, rounds).await
+        }
+        Measure::Schedule { target, scenario, nodes, pods, clients } => {
+            load::schedule::measure(&target.access()?, target.pid, scenario, nodes, pods, clients).await
         }
         Measure::Fill { target, objects } => load::create::fill(&target.access()?, objects).await,
         Measure::Start { launch } => load::start::start(&launch.command, launch.kubeconfig.as_deref()).await,

@@ -43,6 +43,10 @@ const ROWS: &[Row] = &[
     row("get", "per_second", "  per second", Goal::None),
     row("list", "cpu_ms", "LIST of the pods: server CPU, ms", Goal::Part(15.0)),
     row("list", "wall_ms", "  wall, ms", Goal::None),
+    row("schedule-basic", "per_second", "1,000 pods on 5,000 nodes, pods/s: basic", Goal::Times(8.0)),
+    row("schedule-zone-affinity", "per_second", "  affinity to a zone", Goal::Times(30.0)),
+    row("schedule-host-anti-affinity", "per_second", "  anti-affinity between hosts", Goal::Times(10.0)),
+    row("schedule-zone-spread", "per_second", "  spread over zones", Goal::Times(10.0)),
 ];
 
 const fn row(measure: &'static str, figure: &'static str, title: &'static str, goal: Goal) -> Row {

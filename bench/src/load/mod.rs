@@ -3,6 +3,7 @@
 pub mod create;
 pub mod get;
 pub mod list;
+pub mod schedule;
 pub mod start;
 
 use bytes::Bytes;
