@@ -12,8 +12,10 @@ pub mod kubeconfig;
 pub mod load;
 pub mod process;
 pub mod report;
+pub mod requests;
 pub mod sample;
 pub mod server;
+pub mod watch;
 
 pub use connection::{Connection, Protocol};
 pub use kubeconfig::{Access, Credentials};

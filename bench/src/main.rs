@@ -90,6 +90,56 @@ enum Measure {
         #[arg(long, default_value_t = 20.0, value_name = "SECONDS")]
         after: f64,
     },
+    /// Starts a cluster with thousands of nodes and runs thousands of pods: how soon, memory, processor time at rest
+    Nodes {
+        #[command(flatten)]
+        cluster: Whole,
+        /// How many nodes
+        #[arg(long, default_value_t = 5000)]
+        nodes: usize,
+        /// The nodes are made through the API; otherwise the command brings them
+        #[arg(long)]
+        create_nodes: bool,
+        /// How many Deployments
+        #[arg(long, default_value_t = 100)]
+        deployments: usize,
+        /// How many pods of each
+        #[arg(long, default_value_t = 100)]
+        replicas: usize,
+        /// How long the cluster is left alone before its rest is measured
+        #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
+        settle: f64,
+        /// How long its rest is measured
+        #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
+        rest: f64,
+    },
+    /// Creates a large Deployment, replaces all of it, deletes it: how long each takes, and requests a pod
+    Rollout {
+        #[command(flatten)]
+        cluster: Whole,
+        /// How many nodes are made through the API; none where the command brings them
+        #[arg(long, default_value_t = 0)]
+        create_nodes: usize,
+        /// How many pods
+        #[arg(long, default_value_t = 1000)]
+        replicas: usize,
+    },
+    /// Deletes a namespace of many objects: until it is gone
+    Namespace {
+        #[command(flatten)]
+        cluster: Whole,
+        /// How many objects
+        #[arg(long, default_value_t = 20_000)]
+        objects: usize,
+    },
+    /// Deletes the owner of many objects: until they are gone
+    Garbage {
+        #[command(flatten)]
+        cluster: Whole,
+        /// How many objects
+        #[arg(long, default_value_t = 10_000)]
+        objects: usize,
+    },
     /// Reads the figures of both servers from standard input, and prints them side by side
     Report,
 }
@@ -114,6 +164,23 @@ struct Launch {
     /// The command that runs it in the foreground and prints `ready URL KUBECONFIG`
     #[arg(last = true, required = true)]
     command: Vec<String>,
+}
+
+/// The whole cluster that is started.
+#[derive(Args)]
+struct Whole {
+    /// How long anything that is waited for may take
+    #[arg(long, default_value_t = 900.0, value_name = "SECONDS")]
+    limit: f64,
+    /// The command that runs it in the foreground and prints `ready URL KUBECONFIG`
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+impl Whole {
+    fn limit(&self) -> Duration {
+        Duration::from_secs_f64(self.limit)
+    }
 }
 
 fn main() -> ExitCode {
@@ -152,6 +219,28 @@ async fn measure(measure: Measure) -> Result<String, load::LoadError> {
         Measure::Start { launch } => load::start::start(&launch.command, launch.kubeconfig.as_deref()).await,
         Measure::Idle { launch, after } => {
             load::start::idle(&launch.command, Duration::from_secs_f64(after)).await
+        }
+        Measure::Nodes { cluster, nodes, create_nodes, deployments, replicas, settle, rest } => {
+            let scale = load::nodes::Scale {
+                nodes,
+                deployments,
+                replicas,
+                create_nodes,
+                limit: cluster.limit(),
+                settle: Duration::from_secs_f64(settle),
+                rest: Duration::from_secs_f64(rest),
+            };
+            load::nodes::measure(&cluster.command, scale).await
+        }
+        Measure::Rollout { cluster, create_nodes, replicas } => {
+            let rollout = load::rollout::Rollout { replicas, create_nodes, limit: cluster.limit() };
+            load::rollout::measure(&cluster.command, rollout).await
+        }
+        Measure::Namespace { cluster, objects } => {
+            load::namespace::measure(&cluster.command, objects, cluster.limit()).await
+        }
+        Measure::Garbage { cluster, objects } => {
+            load::garbage::measure(&cluster.command, objects, cluster.limit()).await
         }
     };
     Ok(figures?.to_string())

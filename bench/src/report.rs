@@ -47,6 +47,19 @@ const ROWS: &[Row] = &[
     row("schedule-zone-affinity", "per_second", "  affinity to a zone", Goal::Times(30.0)),
     row("schedule-host-anti-affinity", "per_second", "  anti-affinity between hosts", Goal::Times(10.0)),
     row("schedule-zone-spread", "per_second", "  spread over zones", Goal::Times(10.0)),
+    row("nodes", "nodes_s", "5,000 nodes ready, s", Goal::Part(20.0)),
+    row("nodes", "pods_s", "10,000 pods running on them, s", Goal::Part(20.0)),
+    row("nodes", "rss_mb", "  resident, MB", Goal::Part(8.0)),
+    row("nodes", "idle_percent", "  processor at rest, % of a core", Goal::Part(10.0)),
+    row("nodes", "pod_requests", "  requests for pods, a pod", Goal::Part(1.0)),
+    row("nodes", "all_requests", "  all requests, a pod", Goal::None),
+    row("rollout", "create_s", "Deployment of 1,000: available, s", Goal::Part(5.0)),
+    row("rollout", "update_s", "  replaced, s", Goal::Part(5.0)),
+    row("rollout", "delete_s", "  deleted, s", Goal::Part(5.0)),
+    row("rollout", "pod_requests", "  requests for pods, a pod", Goal::Part(1.0)),
+    row("rollout", "all_requests", "  all requests, a pod", Goal::None),
+    row("namespace", "delete_s", "namespace of 20,000 objects gone, s", Goal::Part(5.0)),
+    row("garbage", "collect_s", "10,000 owned objects gone, s", Goal::Part(5.0)),
 ];
 
 const fn row(measure: &'static str, figure: &'static str, title: &'static str, goal: Goal) -> Row {

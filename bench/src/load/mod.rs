@@ -1,8 +1,13 @@
 //! The measures: each is one function that returns its figures as JSON.
 
+mod cluster;
 pub mod create;
+pub mod garbage;
 pub mod get;
 pub mod list;
+pub mod namespace;
+pub mod nodes;
+pub mod rollout;
 pub mod schedule;
 pub mod start;
 
@@ -44,6 +49,22 @@ pub enum LoadError {
     /// A task or a file failed.
     #[error(transparent)]
     System(#[from] std::io::Error),
+    /// What came is not a watch.
+    #[error("watching {path}: {reason}")]
+    Watch {
+        /// What was watched.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It did not come about in time.
+    #[error("{what} is not as it should be after {limit:?}")]
+    Late {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        limit: std::time::Duration,
+    },
     /// A client's task was lost.
     #[error(transparent)]
     Task(#[from] tokio::task::JoinError),

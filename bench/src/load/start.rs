@@ -65,7 +65,7 @@ pub async fn idle(command: &[String], after: Duration) -> Result<Value, LoadErro
     }))
 }
 
-fn launch(command: &[String]) -> Result<Command, ServerError> {
+pub(super) fn launch(command: &[String]) -> Result<Command, ServerError> {
     let (program, arguments) = command
         .split_first()
         .ok_or_else(|| ServerError::NotReady { program: String::new(), reason: "no command".into() })?;
