@@ -8,6 +8,7 @@
 pub mod facts;
 pub mod field;
 pub mod format;
+pub mod metrics;
 pub mod object;
 pub mod quantity;
 pub mod quota;

@@ -64,6 +64,11 @@ pub fn answer(server: &ApiServer, info: &RequestInfo) -> Option<Response<Body>> 
     })
 }
 
+/// Whether it is all checks of a kind that are asked for.
+pub fn is_root(info: &RequestInfo) -> bool {
+    matches!(info.path.trim_end_matches('/'), "/healthz" | "/livez" | "/readyz")
+}
+
 fn all(server: &ApiServer, info: &RequestInfo, kind: &str, checks: &[Check]) -> Response<Body> {
     let excluded: Vec<&str> = info.query.all("exclude").collect();
     let mut lines = String::new();
@@ -123,16 +128,17 @@ fn version() -> Response<Body> {
         "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "",
         "compiler": "rustc",
-        "platform": format!("{}/{}", std::env::consts::OS, architecture()),
+        "platform": platform(),
     });
     answer::json(StatusCode::OK, serde_json::to_vec_pretty(&body).unwrap_or_default().into())
 }
 
-// Go's name of the machine's architecture.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
+/// The system and the machine, by Go's names.
+pub fn platform() -> String {
+    let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
-    }
+    };
+    format!("{}/{architecture}", std::env::consts::OS)
 }

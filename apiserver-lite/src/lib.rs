@@ -16,6 +16,7 @@ pub mod discovery;
 pub mod error;
 pub mod handlers;
 pub mod health;
+pub mod metrics;
 pub mod patch;
 pub mod pipeline;
 pub mod registry;

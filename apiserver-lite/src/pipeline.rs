@@ -1,6 +1,6 @@
 //! The whole way of a request, top-down.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -15,7 +15,7 @@ use crate::{
     codec,
     error::ApiError,
     handlers::{self, Call},
-    health,
+    health, metrics,
     request::RequestInfo,
 };
 
@@ -48,14 +48,23 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::fmt::Display,
 {
+    let measures = &server.registry.metrics.requests;
+    let _entered = measures.enter(&head.method);
+    let since = Instant::now();
     let info = RequestInfo::parse(&head.method, head.uri.path(), head.uri.query());
     let authorization = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let Some(user) = authn::identify(&server.registry, peer, authorization).await else {
+    let identified = authn::identify(&server.registry, peer, authorization).await;
+    measures.identified(identified.as_deref(), since);
+    let Some(user) = identified else {
         return handlers::answer::error(&ApiError::Unauthorized, &head.headers, &info.query);
     };
+    measures.by(&user);
+    let deciding = Instant::now();
     let acting = impersonation::wanted(&head.headers, &user, &info);
     let acting = acting.map(|wanted| wanted.map_or(user, Arc::new));
-    let user = match acting.and_then(|user| authz::allow(&user, &info).map(|()| user)) {
+    let allowed = acting.and_then(|user| authz::allow(&user, &info).map(|()| user));
+    measures.decided(allowed.is_ok(), deciding);
+    let user = match allowed {
         Ok(user) => user,
         Err(error) => {
             let mut response = handlers::answer::error(&error, &head.headers, &info.query);
@@ -66,6 +75,9 @@ where
     };
     if !info.is_resource {
         if let Some(response) = health::answer(server, &info) {
+            return measures.answered(&info, head, response, since, || health::is_root(&info));
+        }
+        if let Some(response) = metrics::scrape::answer(server, &info, &head.headers).await {
             return response;
         }
         if let Some(response) = authn::openid::answer(server, &info) {
@@ -74,13 +86,16 @@ where
         return handlers::documents::answer(server, &info, head);
     }
     let call = Call { server, info: &info, user: &user, head, warnings: Mutex::default() };
-    call.warnings.lock().extend(handlers::deprecation(&call));
+    if let Some(deprecated) = handlers::deprecation(&call) {
+        measures.deprecated(&info);
+        call.warnings.lock().push(deprecated);
+    }
     let mut response = match handlers::dispatch(&call, body).await {
         Ok(response) => response,
         Err(error) => handlers::answer::error(&error, &head.headers, &info.query),
     };
     handlers::answer::warn(&mut response, &call.warnings.into_inner());
-    response
+    measures.answered(&info, head, response, since, || handlers::serves(server, &info))
 }
 
 fn audit_id() -> HeaderValue {

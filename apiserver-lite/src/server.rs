@@ -117,7 +117,10 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let stream = match tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
+            Ok(Err(error)) => {
+                self.server.registry.metrics.tls_errors.inc();
+                return tracing::debug!(%error, "TLS handshake failed");
+            }
             Err(_) => return tracing::debug!("TLS handshake took too long"),
         };
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();

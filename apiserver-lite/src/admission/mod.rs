@@ -34,6 +34,7 @@ use coracle_api::Object;
 use crate::{
     authn::User,
     error::{ApiError, Subject},
+    metrics::admission::{Plugin, Round},
     registry::{Registry, Target},
     resources::Part,
 };
@@ -99,17 +100,21 @@ pub async fn mutate(
     new: &mut Object,
     old: Option<&Object>,
 ) -> Result<(), ApiError> {
-    namespace_lifecycle::admit(attributes).await?;
-    limit_ranger::admit(attributes, new).await?;
-    service_account::admit(attributes, new).await?;
+    let mut lap = attributes.registry.metrics.admission.begin(Round::Admit, attributes.operation);
+    lap.after(Plugin::NamespaceLifecycle, namespace_lifecycle::admit(attributes).await)?;
+    lap.after(Plugin::LimitRanger, limit_ranger::admit(attributes, new).await)?;
+    lap.after(Plugin::ServiceAccount, service_account::admit(attributes, new).await)?;
     taint_nodes_by_condition::admit(attributes, new);
-    priority::admit(attributes, new, old).await?;
+    lap.passed(Plugin::TaintNodesByCondition);
+    lap.after(Plugin::Priority, priority::admit(attributes, new, old).await)?;
     default_toleration_seconds::admit(attributes, new);
-    default_storage_class::admit(attributes, new).await?;
+    lap.passed(Plugin::DefaultTolerationSeconds);
+    lap.after(Plugin::DefaultStorageClass, default_storage_class::admit(attributes, new).await)?;
     storage_object_in_use_protection::admit(attributes, new);
-    runtime_class::admit(attributes, new).await?;
-    default_ingress_class::admit(attributes, new).await?;
-    pod_topology_labels::admit(attributes, new).await
+    lap.passed(Plugin::StorageObjectInUseProtection);
+    lap.after(Plugin::RuntimeClass, runtime_class::admit(attributes, new).await)?;
+    lap.after(Plugin::DefaultIngressClass, default_ingress_class::admit(attributes, new).await)?;
+    lap.after(Plugin::PodTopologyLabels, pod_topology_labels::admit(attributes, new).await)
 }
 
 /// Lets the validating plugins refuse a write. `new` is not there for a
@@ -123,19 +128,23 @@ pub async fn validate(
     old: Option<&Object>,
 ) -> Result<Vec<String>, ApiError> {
     let Some(new) = new else { return Ok(Vec::new()) };
-    limit_ranger::validate(attributes, new, old).await?;
-    service_account::validate(attributes, new).await?;
-    let warnings = pod_security::validate(attributes, new, old).await?;
-    priority::validate(attributes, new).await?;
-    persistent_volume_claim_resize::validate(attributes, new, old).await?;
-    runtime_class::validate(attributes, new).await?;
-    certificate_approval::validate(attributes, old)?;
-    certificate_signing::validate(attributes, new, old)?;
-    cluster_trust_bundle_attest::validate(attributes, new, old)?;
-    certificate_subject_restriction::validate(attributes, new)?;
-    pod_resize_validator::validate(attributes, new, old).await?;
+    let mut lap = attributes.registry.metrics.admission.begin(Round::Validate, attributes.operation);
+    lap.after(Plugin::LimitRanger, limit_ranger::validate(attributes, new, old).await)?;
+    lap.after(Plugin::ServiceAccount, service_account::validate(attributes, new).await)?;
+    let warnings = lap.after(Plugin::PodSecurity, pod_security::validate(attributes, new, old).await)?;
+    lap.after(Plugin::Priority, priority::validate(attributes, new).await)?;
+    let resized = persistent_volume_claim_resize::validate(attributes, new, old).await;
+    lap.after(Plugin::PersistentVolumeClaimResize, resized)?;
+    lap.after(Plugin::RuntimeClass, runtime_class::validate(attributes, new).await)?;
+    lap.after(Plugin::CertificateApproval, certificate_approval::validate(attributes, old))?;
+    lap.after(Plugin::CertificateSigning, certificate_signing::validate(attributes, new, old))?;
+    let attested = cluster_trust_bundle_attest::validate(attributes, new, old);
+    lap.after(Plugin::ClusterTrustBundleAttest, attested)?;
+    let restricted = certificate_subject_restriction::validate(attributes, new);
+    lap.after(Plugin::CertificateSubjectRestriction, restricted)?;
+    lap.after(Plugin::PodResizeValidator, pod_resize_validator::validate(attributes, new, old).await)?;
     // At last: what others refuse is not charged.
-    resource_quota::validate(attributes, new, old).await?;
+    lap.after(Plugin::ResourceQuota, resource_quota::validate(attributes, new, old).await)?;
     Ok(warnings)
 }
 

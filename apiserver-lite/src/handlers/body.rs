@@ -51,7 +51,11 @@ where
         read
     };
     match tokio::time::timeout(PATIENCE, read).await {
-        Ok(read) => read,
+        Ok(read) => {
+            let size = read.as_ref().map_or(limit, Bytes::len);
+            call.registry().metrics.requests.body(call.info, size);
+            read
+        }
         Err(_) => Err(ApiError::Timeout {
             message: "request did not complete within the allowed duration".to_owned(),
             retry_after_seconds: 0,

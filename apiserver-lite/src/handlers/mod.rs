@@ -152,6 +152,12 @@ where
     }
 }
 
+/// Whether a request is about something that is served.
+pub fn serves(server: &ApiServer, info: &RequestInfo) -> bool {
+    let row = server.registry.row(&info.group, &info.version, &info.resource);
+    row.is_some_and(|row| info.subresource.is_empty() || row.facts.subresource(&info.subresource).is_some())
+}
+
 /// What a client is told of a kind that it should use no more.
 pub fn deprecation(call: &Call<'_>) -> Option<String> {
     let info = call.info;

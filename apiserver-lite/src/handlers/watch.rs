@@ -26,6 +26,7 @@ use crate::{
         table::{self, Include},
     },
     error::ApiError,
+    metrics::watches::Watch,
     registry::{Target, options::ListOptions, rows},
     resources::Row,
     watch::{Filter, Lagged, Subscriber, filter::Seen, subscriber::Next},
@@ -42,7 +43,10 @@ pub(super) async fn collection(call: &Call<'_>, row: &Arc<Row>) -> Result<Respon
         _ => Include::Metadata,
     };
     let start = start(call, &target, &options).await?;
-    let writer = Writer { server: call.server.clone(), row: row.clone(), include, headed: false, output };
+    let scope = if target.namespace.is_empty() { "cluster" } else { "namespace" };
+    let measures = call.registry().metrics.watches.begin(&row.facts, scope);
+    let writer =
+        Writer { server: call.server.clone(), row: row.clone(), include, headed: false, output, measures };
     let content_type = writer.content_type();
     let session = Session {
         subscriber: start.subscriber,
@@ -161,6 +165,7 @@ impl Session {
                 }
                 Ok(Next::Closed) => return None,
                 Err(lagged) => {
+                    self.writer.measures.fell_behind();
                     self.fail(&mut out, lagged.to_string());
                     return Some((out.freeze(), self));
                 }
@@ -173,6 +178,7 @@ impl Session {
     fn initial(&mut self, out: &mut BytesMut) -> bool {
         let Some(initial) = &mut self.pending else { return false };
         for record in initial.records.by_ref() {
+            self.writer.measures.began_with(1);
             self.writer.seen(out, &Seen::Added(record));
             if out.len() > ENOUGH {
                 return true;
@@ -181,6 +187,7 @@ impl Session {
         if initial.closing {
             let revision = initial.revision;
             self.writer.bookmark(out, revision, true);
+            self.writer.measures.listed();
         }
         self.pending = None;
         !out.is_empty()
@@ -200,6 +207,7 @@ struct Writer {
     output: Output,
     include: Include,
     headed: bool,
+    measures: Watch,
 }
 
 impl Writer {
@@ -212,6 +220,12 @@ impl Writer {
     }
 
     fn seen(&mut self, out: &mut BytesMut, seen: &Seen) {
+        let before = out.len();
+        self.write(out, seen);
+        self.measures.sent(out.len() - before);
+    }
+
+    fn write(&mut self, out: &mut BytesMut, seen: &Seen) {
         let (kind, record) = match seen {
             Seen::Added(record) => ("ADDED", record),
             Seen::Modified(record) => ("MODIFIED", record),

@@ -3,7 +3,7 @@
 //! Read [`Registry::delete`]; what it decides for the state that it finds is
 //! the pure [`decide`].
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use coracle_api::Object;
 use coracle_store::{Record, StoreError, Write as Commit};
@@ -125,7 +125,10 @@ impl Registry {
             Decision::MarkAndRemove(object) => (true, update(record, &object)),
         };
         let removing = matches!(write, Commit::Delete { .. });
-        match self.store.commit(write).await {
+        let since = Instant::now();
+        let committed = self.store.commit(write).await;
+        self.metrics.commits.done(if removing { "delete" } else { "update" }, &target.row.facts, since);
+        match committed {
             Ok(record) if removing => {
                 target.row.strategy.removed(object);
                 Ok(Done::Finished(Deleted::Gone(record)))

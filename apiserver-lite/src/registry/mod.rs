@@ -28,6 +28,7 @@ use crate::{
     config::Config,
     custom::Definitions,
     error::{ApiError, Subject},
+    metrics::Metrics,
     resources::Row,
     watch::Hub,
 };
@@ -46,6 +47,8 @@ pub struct Registry {
     pub kept: Kept,
     /// What custom resources there are.
     pub definitions: Arc<Definitions>,
+    /// What is measured.
+    pub metrics: Metrics,
     /// Who charges a quota next.
     pub charging: turns::Turns,
     rows: ArcSwap<Rows>,
@@ -62,6 +65,7 @@ impl Registry {
             config,
             kept: Kept::default(),
             definitions,
+            metrics: Metrics::default(),
             charging: turns::Turns::default(),
             rows: ArcSwap::from_pointee(rows),
         }

@@ -5,7 +5,7 @@
 //! effects that upstream has. The loop starts anew from what is there when
 //! another write came first, unless the client pinned a resourceVersion.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use coracle_api::{
     FieldError, Object,
@@ -105,7 +105,9 @@ impl Registry {
             }
             let value = codec::json::encode(&new);
             let ttl = target.row.strategy.ttl(&new);
+            let since = Instant::now();
             let committed = self.store.commit(Commit::Create { key: target.key().into(), value, ttl }).await;
+            self.metrics.commits.done("create", &target.row.facts, since);
             match committed {
                 Ok(record) => {
                     claim.keep();
@@ -379,7 +381,9 @@ impl Registry {
         } else {
             Commit::Update { key, expected, value: value.clone(), ttl: strategy.ttl(&new) }
         };
+        let since = Instant::now();
         let committed = self.store.commit(write).await;
+        self.metrics.commits.done(if deletes { "delete" } else { "update" }, &target.row.facts, since);
         if committed.is_ok() {
             claim.keep();
         }

@@ -1,6 +1,12 @@
 //! The recent events of one resource.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use coracle_store::{Event, Revision};
 use parking_lot::RwLock;
@@ -16,6 +22,7 @@ pub struct Feed {
     // Ends the watches that are open now.
     watches: RwLock<CancellationToken>,
     changed: watch::Sender<()>,
+    received: AtomicU64,
     limit: usize,
 }
 
@@ -31,7 +38,13 @@ impl Feed {
     /// not in it.
     pub fn new(limit: usize, start: Revision) -> Self {
         let log = Log { events: VecDeque::new(), bytes: 0, start };
-        Self { log: RwLock::new(log), watches: RwLock::default(), changed: watch::Sender::new(()), limit }
+        Self {
+            log: RwLock::new(log),
+            watches: RwLock::default(),
+            changed: watch::Sender::new(()),
+            received: AtomicU64::new(0),
+            limit,
+        }
     }
 
     /// Ends all watches that are open. Their clients list again, and see what
@@ -48,6 +61,7 @@ impl Feed {
     /// Appends a committed event and forgets the oldest ones past the limit.
     /// Watchers hear of it with [`Feed::wake`].
     pub fn append(&self, event: Arc<Event>) {
+        self.received.fetch_add(1, Relaxed);
         let mut log = self.log.write();
         log.bytes += event.record.bytes.len();
         log.events.push_back(event);
@@ -57,6 +71,11 @@ impl Feed {
                 log.start = gone.revision;
             }
         }
+    }
+
+    /// How many events came so far.
+    pub fn received(&self) -> u64 {
+        self.received.load(Relaxed)
     }
 
     /// Wakes all watchers.
