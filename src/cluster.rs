@@ -2,7 +2,7 @@
 //! this order, stopped in reverse.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -319,6 +319,21 @@ pub fn addresses(listen: IpAddr, service_range: &str) -> Vec<IpAddr> {
         addresses.push(IpAddr::V4((u32::from(base) + 1).into()));
     }
     addresses
+}
+
+/// The address of this machine that others reach it by, as its routes say;
+/// upstream advertises it where the server listens at loopback or at all
+/// addresses.
+pub fn host_address(listen: IpAddr) -> Option<IpAddr> {
+    // Nothing is sent: a datagram socket that is connected has only a route.
+    let (here, elsewhere): (IpAddr, IpAddr) = match listen {
+        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(198, 51, 100, 1).into()),
+        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+    };
+    let socket = std::net::UdpSocket::bind((here, 0)).ok()?;
+    socket.connect((elsewhere, 9)).ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
 // The process that listens at a port, as far as this user may know.

@@ -25,7 +25,8 @@ pub(super) struct Up {
     /// Where the API server listens; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:6443", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// The address that clients in the cluster reach the API server by; needed where it listens at all of them
+    /// The address that clients in the cluster reach the API server by; by default where it listens, or, when that is
+    /// loopback or all addresses, that of this machine's default route
     #[arg(long, value_name = "IP")]
     advertise_address: Option<IpAddr>,
     /// More names or addresses that the server's certificate is good for
@@ -91,9 +92,15 @@ impl Up {
         announced
     }
 
+    fn advertised(&self) -> Option<IpAddr> {
+        let listen = self.listen.ip();
+        let hidden = listen.is_loopback() || listen.is_unspecified();
+        self.advertise_address.or_else(|| if hidden { cluster::host_address(listen) } else { None })
+    }
+
     fn names(&self) -> Names {
         let mut addresses = cluster::addresses(self.listen.ip(), &self.service_cluster_ip_range);
-        addresses.extend(self.advertise_address);
+        addresses.extend(self.advertised());
         let mut hosts = Vec::new();
         for name in &self.tls_san {
             match name.parse() {
@@ -112,7 +119,7 @@ impl Up {
                 Durability::Memory => Mode::Memory,
             },
             listen: Some((self.listen, pki.clone())),
-            advertise: self.advertise_address,
+            advertise: self.advertised(),
             controllers: self.controllers.controllers.clone(),
             control: self.controllers.config()?,
             scheduler: self.scheduler,

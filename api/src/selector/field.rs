@@ -56,6 +56,17 @@ impl FieldSelector {
         &self.0
     }
 
+    /// Calls each field what `name` says.
+    ///
+    /// # Errors
+    /// The first field for which it says nothing.
+    pub fn rename(&mut self, name: impl Fn(&str) -> Option<String>) -> Result<(), String> {
+        for requirement in &mut self.0 {
+            requirement.field = name(&requirement.field).ok_or_else(|| requirement.field.clone())?;
+        }
+        Ok(())
+    }
+
     /// Whether fields match; a field that is not there is the empty string.
     pub fn matches<'a>(&self, lookup: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.0.iter().all(|it| (lookup(&it.field).unwrap_or_default() == it.value) == it.equal)

@@ -21,12 +21,11 @@ pub(super) async fn collection(call: &Call<'_>, row: &Arc<Row>) -> Result<Respon
 /// The collection and the options of a list or a watch, checked.
 pub(super) fn asked(call: &Call<'_>, row: &Arc<Row>, watch: bool) -> Result<(Target, ListOptions), ApiError> {
     let mut options = ListOptions::parse(&call.info.query, watch)?;
-    if let Some(fields) = &options.fields {
-        for requirement in fields.requirements() {
-            let name = requirement.field.as_str();
-            if !known(row, name) {
-                return Err(ApiError::BadRequest(unknown_field(row, name)));
-            }
+    if let Some(fields) = &mut options.fields {
+        let version = row.facts.api_version();
+        let label = |name: &str| stored(row, name, &version).map(str::to_owned);
+        if let Err(name) = fields.rename(label) {
+            return Err(ApiError::BadRequest(unknown_field(row, &name)));
         }
     }
     let target = call.target(row);
@@ -38,13 +37,13 @@ pub(super) fn asked(call: &Call<'_>, row: &Arc<Row>, watch: bool) -> Result<(Tar
     Ok((target.named(""), options))
 }
 
-// Objects without a namespace cannot be selected by it; upstream's own kinds
-// let that pass.
-fn known(row: &Row, name: &str) -> bool {
+// The selector that clients of `version` call `name`. Objects without a
+// namespace cannot be selected by it; upstream's own kinds let that pass.
+fn stored<'a>(row: &Row, name: &'a str, version: &str) -> Option<&'a str> {
     match name {
-        "metadata.name" => true,
-        "metadata.namespace" => row.facts.namespaced || !row.facts.schema.is_custom(),
-        _ => row.strategy.selects(name),
+        "metadata.name" => Some(name),
+        "metadata.namespace" => (row.facts.namespaced || !row.facts.schema.is_custom()).then_some(name),
+        _ => row.strategy.selector(name, version),
     }
 }
 

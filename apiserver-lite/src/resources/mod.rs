@@ -287,6 +287,12 @@ pub trait Strategy: Send + Sync + 'static {
         self.selectors().contains(&name)
     }
 
+    /// The field selector that clients of this version call `name`, if there
+    /// is one.
+    fn selector<'a>(&self, name: &'a str, _api_version: &str) -> Option<&'a str> {
+        self.selects(name).then_some(name)
+    }
+
     /// Tells what [`Self::fields`] says apart from what it said before the kind
     /// changed.
     fn stamp(&self) -> u64 {

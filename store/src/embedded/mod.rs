@@ -161,7 +161,9 @@ impl Store for Embedded {
         if revision > index.revision() {
             return Err(StoreError::Future { asked: revision, newest: index.revision() });
         }
-        let kept = (revision < index.revision()).then(|| shared.pages.lock().get(revision, now)).flatten();
+        let age = shared.retention.age;
+        let kept =
+            (revision < index.revision()).then(|| shared.pages.lock().get(revision, now, age)).flatten();
         let (live, keep) = match kept {
             Some(live) => (live, Keep::Already),
             None if revision == index.revision() => (index.live().clone(), Keep::ForMore),

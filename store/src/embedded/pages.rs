@@ -21,16 +21,18 @@ pub(crate) struct Pages(VecDeque<Snapshot>);
 struct Snapshot {
     revision: Revision,
     live: Live,
-    used: Duration,
+    since: Duration,
     superseded: u64,
 }
 
 impl Pages {
-    /// The state as of `revision`, if it is kept.
-    pub(crate) fn get(&mut self, revision: Revision, now: Duration) -> Option<Live> {
-        let position = self.0.iter().position(|snapshot| snapshot.revision == revision)?;
-        let mut snapshot = self.0.remove(position)?;
-        snapshot.used = now;
+    /// The state as of `revision`, if it is kept, for `age` at the longest: a
+    /// client that comes back again and again does not keep it for ever.
+    pub(crate) fn get(&mut self, revision: Revision, now: Duration, age: Duration) -> Option<Live> {
+        let open =
+            |snapshot: &Snapshot| snapshot.revision == revision && now.saturating_sub(snapshot.since) < age;
+        let position = self.0.iter().position(open)?;
+        let snapshot = self.0.remove(position)?;
         let live = snapshot.live.clone();
         self.0.push_back(snapshot);
         Some(live)
@@ -45,14 +47,16 @@ impl Pages {
         if self.0.len() == OPEN {
             self.0.pop_front();
         }
-        self.0.push_back(Snapshot { revision, live, used: now, superseded });
+        self.0.push_back(Snapshot { revision, live, since: now, superseded });
     }
 
-    /// Lets go of those that nobody has read for long, or that have come to
-    /// hold more than the history itself may.
+    /// Lets go of those whose time is over, or that have come to hold more than
+    /// the history itself may. One that the history still has stays: made anew
+    /// it would begin anew.
     pub(crate) fn trim(&mut self, index: &Index, retention: &Retention, now: Duration) {
         self.0.retain(|snapshot| {
-            now.saturating_sub(snapshot.used) < retention.age
+            let open = now.saturating_sub(snapshot.since) < retention.age;
+            (open || snapshot.revision >= index.oldest())
                 && index.superseded() - snapshot.superseded <= retention.bytes
         });
     }

@@ -87,6 +87,22 @@ impl Strategy for Events {
         ]
     }
 
+    fn selector<'a>(&self, name: &'a str, api_version: &str) -> Option<&'a str> {
+        if api_version != NEW {
+            return self.selects(name).then_some(name);
+        }
+        match name {
+            "reason" | "type" => Some(name),
+            "reportingController" => Some("reportingComponent"),
+            _ => {
+                let regarding = name.strip_prefix("regarding.")?;
+                let involved =
+                    self.selectors().iter().filter(|it| it.strip_prefix("involvedObject.") == Some(regarding));
+                involved.copied().next()
+            }
+        }
+    }
+
     fn to_storage(&self, object: &mut Object) {
         if object.api_version() == NEW {
             rename(&mut object.0, NAMES, OLD);
@@ -337,3 +353,24 @@ pub static COLUMNS: &[Column] = &[
     wide(Column::new("Count", "string", "The number of times this event has occurred.", |it, _| times(it))),
     wide(named(|it, _| it.name().into())),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_version_has_its_own_field_selectors() {
+        for (name, old, new) in [
+            ("reason", Some("reason"), Some("reason")),
+            ("source", Some("source"), None),
+            ("reportingComponent", Some("reportingComponent"), None),
+            ("reportingController", None, Some("reportingComponent")),
+            ("involvedObject.name", Some("involvedObject.name"), None),
+            ("regarding.name", None, Some("involvedObject.name")),
+            ("regarding.nothing", None, None),
+        ] {
+            assert_eq!(Events.selector(name, OLD), old, "{name} in {OLD}");
+            assert_eq!(Events.selector(name, NEW), new, "{name} in {NEW}");
+        }
+    }
+}

@@ -81,6 +81,15 @@ impl Strategy for Pods {
         ]
     }
 
+    fn selector<'a>(&self, name: &'a str, _api_version: &str) -> Option<&'a str> {
+        match name {
+            "spec.host" => Some("spec.nodeName"),
+            // Known, and of no pod.
+            "status.podIPs" => Some(name),
+            _ => self.selects(name).then_some(name),
+        }
+    }
+
     fn graceful(&self) -> bool {
         true
     }
