@@ -131,6 +131,7 @@ impl Registry {
         match committed {
             Ok(record) if removing => {
                 target.row.strategy.removed(object);
+                self.unmake(&target.row.strategy.companions(object)).await;
                 Ok(Done::Finished(Deleted::Gone(record)))
             }
             Ok(record) if then_remove => Ok(Done::Marked(record)),

@@ -7,6 +7,7 @@
 pub mod binding;
 pub mod bootstrap;
 pub mod change;
+pub mod companions;
 pub mod delete;
 pub mod lookup;
 pub mod metadata;

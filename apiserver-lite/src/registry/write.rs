@@ -96,21 +96,36 @@ impl Registry {
         }
         let generated = object.name().is_empty() && !object.meta_str("generateName").is_empty();
         let mut tries = if generated { NAMES } else { 1 };
+        let mut races = TRIES;
         loop {
             let mut new = object.clone();
             let target = self.admit_new(target, &mut new, author).await?;
-            let claim = self.prepare_new(&target, &mut new, author, now).await?;
+            let mut claim = self.prepare_new(&target, &mut new, author, now).await?;
             if author.options.dry_run {
                 return self.dry_create(&target, new).await;
+            }
+            let companions = std::mem::take(&mut claim.companions);
+            match self.make(&companions.made).await {
+                Ok(()) => {}
+                // Somebody else took the same at this moment.
+                Err(ApiError::AlreadyExists(_)) if races > 0 => {
+                    races -= 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
             let value = codec::json::encode(&new);
             let ttl = target.row.strategy.ttl(&new);
             let since = Instant::now();
             let committed = self.store.commit(Commit::Create { key: target.key().into(), value, ttl }).await;
             self.metrics.commits.done("create", &target.row.facts, since);
+            if committed.is_err() {
+                self.unmake(&companions.made).await;
+            }
             match committed {
                 Ok(record) => {
                     claim.keep();
+                    self.unmake(&companions.gone).await;
                     self.overtaken(&target, &record);
                     return Ok(Written::Stored { record, created: true });
                 }
@@ -362,7 +377,7 @@ impl Registry {
         new: Object,
         old: &Object,
         record: &Arc<Record>,
-        claim: Claim,
+        mut claim: Claim,
         dry_run: bool,
     ) -> Result<Stored, ApiError> {
         let strategy = &target.row.strategy;
@@ -381,15 +396,26 @@ impl Registry {
         } else {
             Commit::Update { key, expected, value: value.clone(), ttl: strategy.ttl(&new) }
         };
+        let companions = std::mem::take(&mut claim.companions);
+        match self.make(&companions.made).await {
+            Ok(()) => {}
+            // Somebody else took the same at this moment.
+            Err(ApiError::AlreadyExists(_)) => return Ok(Stored::Raced(Some(record.clone()))),
+            Err(error) => return Err(error),
+        }
         let since = Instant::now();
         let committed = self.store.commit(write).await;
         self.metrics.commits.done(if deletes { "delete" } else { "update" }, &target.row.facts, since);
         if committed.is_ok() {
             claim.keep();
+            self.unmake(&companions.gone).await;
+        } else {
+            self.unmake(&companions.made).await;
         }
         match committed {
             Ok(_) if deletes => {
                 strategy.removed(&new);
+                self.unmake(&strategy.companions(&new)).await;
                 // The client sees the state that it made, as upstream has it.
                 let last = Record::new(record.key.clone(), record.created, expected, &value);
                 Ok(Stored::Done(Written::Deleted(Arc::new(last))))

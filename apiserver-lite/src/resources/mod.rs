@@ -45,7 +45,12 @@ use serde_json::Value;
 use crate::{
     custom::columns::PathColumn,
     error::ApiError,
-    registry::{Registry, delete::Decision, options::DeleteOptions},
+    registry::{
+        Registry,
+        companions::{Companion, Companions},
+        delete::Decision,
+        options::DeleteOptions,
+    },
 };
 
 /// One kind as the server serves it.
@@ -202,7 +207,11 @@ pub struct Write<'a> {
 /// so nothing leaks on whatever way out of the write; [kept](Claim::keep), the
 /// object has it.
 #[derive(Default)]
-pub struct Claim(Option<Box<dyn Taken>>);
+pub struct Claim {
+    taken: Option<Box<dyn Taken>>,
+    /// The objects that stand for what was taken.
+    pub companions: Companions,
+}
 
 /// What a [`Claim`] holds. Its drop gives back.
 pub trait Taken: Send + Sync {
@@ -214,12 +223,12 @@ pub trait Taken: Send + Sync {
 impl Claim {
     /// A claim of what was taken.
     pub fn of(taken: impl Taken + 'static) -> Self {
-        Self(Some(Box::new(taken)))
+        Self { taken: Some(Box::new(taken)), companions: Companions::default() }
     }
 
     /// The write is committed.
     pub fn keep(self) {
-        if let Some(taken) = self.0 {
+        if let Some(taken) = self.taken {
             taken.keep();
         }
     }
@@ -446,6 +455,11 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// Gives back what a deleted object had.
     fn removed(&self, _object: &Object) {}
+
+    /// The objects that stand for what an object has; they go with it.
+    fn companions(&self, _object: &Object) -> Vec<Companion> {
+        Vec::new()
+    }
 }
 
 /// [`Strategy::prepare`] for kinds that count no generation: keeps the status

@@ -9,10 +9,9 @@ use crate::{config::Config, resources::tree};
 
 const PORT_NAME: &str = "https";
 
-/// The `kubernetes` Service and the network that its address is the first of.
-/// Where the server is reached from other machines, its endpoints too.
+/// The `kubernetes` Service. Where the server is reached from other machines, its endpoints too.
 pub fn seeds(config: &Config) -> Vec<Seed> {
-    let mut seeds = vec![cidr(config)];
+    let mut seeds = Vec::new();
     if let Some(address) = first(&config.service_range) {
         seeds.push(service(config, address));
     }
@@ -40,7 +39,8 @@ fn map(name: &str, data: Value) -> Seed {
     Seed::new(("", "v1", "configmaps"), object)
 }
 
-fn cidr(config: &Config) -> Seed {
+/// The networks of cluster addresses that the server was started with.
+pub fn cidr(config: &Config) -> Seed {
     let ready = json!({
         "type": "Ready", "status": "True", "reason": "",
         "message": "Kubernetes default Service CIDR is ready",

@@ -57,6 +57,8 @@ pub async fn run(registry: &Registry) -> Result<(), ApiError> {
         .map(|name| Seed::new(("", "v1", "namespaces"), json!({ "metadata": { "name": name } })));
     let first = namespaces.into_iter().chain(priority_classes());
     try_join_all(first.map(|seed| ensure(registry, seed))).await?;
+    // The network is there before a service is given an address of it.
+    ensure(registry, kubernetes::cidr(&registry.config)).await?;
     try_join_all(kubernetes::seeds(&registry.config).into_iter().map(|seed| ensure(registry, seed))).await?;
     Ok(())
 }

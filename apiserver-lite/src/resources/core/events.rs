@@ -96,8 +96,10 @@ impl Strategy for Events {
             "reportingController" => Some("reportingComponent"),
             _ => {
                 let regarding = name.strip_prefix("regarding.")?;
-                let involved =
-                    self.selectors().iter().filter(|it| it.strip_prefix("involvedObject.") == Some(regarding));
+                let involved = self
+                    .selectors()
+                    .iter()
+                    .filter(|it| it.strip_prefix("involvedObject.") == Some(regarding));
                 involved.copied().next()
             }
         }

@@ -1,6 +1,10 @@
 //! Gives a service the addresses and ports that its spec asks for.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use coracle_api::{FieldError, FieldPath, Object};
 use serde_json::{Map, Value, json};
@@ -17,8 +21,12 @@ use crate::resources::{
 
 /// Where addresses and ports come from.
 pub struct Ranges {
-    /// The networks of cluster addresses, the primary one first.
+    /// The families that the cluster has, the primary one first.
+    pub families: Vec<&'static str>,
+    /// The networks of cluster addresses, in the order in which they are used up.
     pub networks: Vec<Network>,
+    /// Addresses that somebody else has.
+    pub avoided: HashSet<IpAddr>,
     /// The first and the last node port.
     pub ports: (u16, u16),
 }
@@ -38,6 +46,18 @@ pub struct Allocation {
     taken: Holding,
     // What the object had and no longer has.
     released: Holding,
+}
+
+impl Allocation {
+    /// The addresses that it took.
+    pub fn taken(&self) -> &[IpAddr] {
+        &self.taken.ips
+    }
+
+    /// The addresses that the object no longer has.
+    pub fn released(&self) -> &[IpAddr] {
+        &self.released.ips
+    }
 }
 
 impl Taken for Allocation {
@@ -66,7 +86,8 @@ pub fn allocate(
 ) -> Result<Allocation, AllocateError> {
     let name = new.name().to_owned();
     let before = old.map(|old| section(old, "spec"));
-    let mut taking = pool.take(if new.uid().is_empty() { &name } else { new.uid() }, dry_run);
+    let seed = if new.uid().is_empty() { &name } else { new.uid() };
+    let mut taking = pool.take(seed, dry_run, &ranges.avoided);
     let spec = new.section_mut("spec");
     let done = cluster_ips(&mut taking, &ranges.networks, spec, before, &name)
         .and_then(|()| ports(&mut taking, ranges.ports, spec, before))
@@ -115,9 +136,9 @@ fn cluster_ips(
     let mut ips: Vec<String> = texts(&after["clusterIPs"]).into_iter().map(str::to_owned).collect();
     ips.resize(ips.len().max(families.len()), String::new());
     for (index, family) in families.iter().enumerate().skip(first) {
-        let Some(network) = networks.iter().find(|network| network.family() == *family) else { continue };
+        let networks: Vec<&Network> = networks.iter().filter(|network| network.family() == *family).collect();
         let shown = json!(ips);
-        let ip = one_ip(taking, network, &ips[index])
+        let ip = one_ip(taking, &networks, &ips[index])
             .map_err(|error| address_error(&error, shown, &ips[index], name))?;
         if ips[index].is_empty() {
             ips[index] = ip.to_string();
@@ -130,10 +151,10 @@ fn cluster_ips(
     Ok(())
 }
 
-fn one_ip(taking: &mut Taking<'_>, network: &Network, asked: &str) -> Result<IpAddr, PoolError> {
+fn one_ip(taking: &mut Taking<'_>, networks: &[&Network], asked: &str) -> Result<IpAddr, PoolError> {
     match addresses::lenient_ip(asked) {
-        None => taking.any_ip(network),
-        Some(ip) => taking.ip(network, ip).map(|()| ip),
+        None => taking.any_ip(networks),
+        Some(ip) => taking.ip(networks, ip).map(|()| ip),
     }
 }
 

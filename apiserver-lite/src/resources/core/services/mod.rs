@@ -2,11 +2,13 @@
 //!
 //! A service's way: [`keep`] carries over what was allocated, [`families`]
 //! decides on IP families, [`allocate`] takes addresses and node ports of the
-//! [`pool`], [`validate`] and [`update`] have the rules. [`shape`] says what a
+//! [`pool`], [`ip_addresses`] are the objects that say who has which address,
+//! [`validate`] and [`update`] have the rules. [`shape`] says what a
 //! type asks for.
 
 mod allocate;
 mod families;
+mod ip_addresses;
 mod keep;
 mod pool;
 mod shape;
@@ -22,13 +24,17 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
 use self::{
-    allocate::{AllocateError, Ranges, allocate},
-    pool::{Network, Pool},
+    allocate::{AllocateError, Allocation, Ranges, allocate},
+    pool::{Holding, Pool},
 };
 use crate::{
     codec,
     error::{ApiError, Subject},
-    registry::{Registry, Target, options::ListOptions},
+    registry::{
+        Registry, Target,
+        companions::{Companion, Companions},
+        options::ListOptions,
+    },
     resources::{
         Claim, Column, Part, Strategy, Write,
         columns::{AGE, NAME, labels, wide},
@@ -39,6 +45,9 @@ use crate::{
 };
 
 pub use validate::target_port;
+
+// How often an address is looked for that nobody else has.
+const ADDRESSES: usize = 256;
 
 /// The behaviour of services, with what is taken of addresses and ports.
 pub struct Services {
@@ -89,10 +98,32 @@ impl Strategy for Services {
             if self.pool.is_new() {
                 self.learn(registry).await?;
             }
-            let config = &registry.config;
-            let ranges = Ranges { networks: Network::all(&config.service_range), ports: config.node_ports };
-            self.claim(&ranges, new, old, write.dry_run)
+            let mut ranges = ip_addresses::ranges(registry, new).await?;
+            // Of addresses that somebody else has, only those are known that
+            // were met.
+            for _ in 0..ADDRESSES {
+                let mut given = new.clone();
+                let allocation = self.claim(&ranges, &mut given, old, write.dry_run)?;
+                let met = ip_addresses::held(registry, allocation.taken()).await?;
+                if met.is_empty() {
+                    let companions = Companions {
+                        made: ip_addresses::all(&given, allocation.taken()),
+                        gone: ip_addresses::all(&given, allocation.released()),
+                    };
+                    *new = given;
+                    return Ok(Claim { companions, ..Claim::of(allocation) });
+                }
+                ranges.avoided.extend(met);
+            }
+            let name = new.name();
+            Err(ApiError::Internal(format!(
+                "failed to allocate a serviceIP for Service {name:?}: range is full"
+            )))
         })
+    }
+
+    fn companions(&self, object: &Object) -> Vec<Companion> {
+        ip_addresses::all(object, &Holding::of(object).ips)
     }
 
     fn removed(&self, object: &Object) {
@@ -168,15 +199,14 @@ impl Services {
         new: &mut Object,
         old: Option<&Object>,
         dry_run: bool,
-    ) -> Result<Claim, ApiError> {
+    ) -> Result<Allocation, ApiError> {
         let invalid = |name: &str, errors: Vec<FieldError>| ApiError::Invalid {
             subject: Subject { group: String::new(), kind: "Service".to_owned(), name: name.to_owned() },
             errors,
         };
-        let configured: Vec<&'static str> = ranges.networks.iter().map(Network::family).collect();
-        families::fill(new, old, &configured).map_err(|errors| invalid(new.name(), errors))?;
+        families::fill(new, old, &ranges.families).map_err(|errors| invalid(new.name(), errors))?;
         match allocate(&self.pool, ranges, new, old, dry_run) {
-            Ok(allocation) => Ok(Claim::of(allocation)),
+            Ok(allocation) => Ok(allocation),
             Err(AllocateError::Invalid(error)) => Err(invalid(new.name(), vec![error])),
             Err(AllocateError::Exhausted(text)) => Err(ApiError::Internal(text)),
         }

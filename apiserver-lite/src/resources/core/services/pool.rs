@@ -31,7 +31,10 @@ pub enum PoolError {
     /// The port is taken.
     #[error("provided port is already allocated")]
     PortTaken,
-    /// The address is of no network of the cluster's.
+    /// The address is of none of the cluster's networks.
+    #[error("the provided network does not match the current range")]
+    Mismatched,
+    /// The address is not of the network that a dry run looks at.
     #[error("the provided IP ({0}) is not in the valid range. The range of valid IPs is {1}")]
     ForeignAddress(IpAddr, String),
     /// The port is none of the cluster's.
@@ -199,9 +202,10 @@ impl Pool {
         self.0.lock().free(held);
     }
 
-    /// Begins to take. Others wait until the [`Taking`] is over.
-    pub fn take(&self, seed: &str, dry_run: bool) -> Taking<'_> {
-        Taking { state: self.0.lock(), seed: hash(seed), dry_run, held: Holding::default() }
+    /// Begins to take, none of `avoided`. Others wait until the [`Taking`] is
+    /// over.
+    pub fn take<'a>(&'a self, seed: &str, dry_run: bool, avoided: &'a HashSet<IpAddr>) -> Taking<'a> {
+        Taking { state: self.0.lock(), seed: hash(seed), dry_run, avoided, held: Holding::default() }
     }
 }
 
@@ -221,6 +225,7 @@ pub struct Taking<'a> {
     state: parking_lot::MutexGuard<'a, State>,
     seed: u64,
     dry_run: bool,
+    avoided: &'a HashSet<IpAddr>,
     held: Holding,
 }
 
@@ -236,39 +241,46 @@ impl Taking<'_> {
         self.state.free(&held);
     }
 
-    /// Takes that address.
+    /// Takes that address of one of `networks`.
     ///
     /// # Errors
-    /// `ForeignAddress`, `AddressTaken`
-    pub fn ip(&mut self, network: &Network, ip: IpAddr) -> Result<(), PoolError> {
-        network.check(ip)?;
+    /// `Mismatched`, `AddressTaken`, and in a dry run `ForeignAddress`
+    pub fn ip(&mut self, networks: &[&Network], ip: IpAddr) -> Result<(), PoolError> {
         if self.dry_run {
-            return Ok(());
+            return networks.first().map_or(Ok(()), |network| network.check(ip));
         }
-        if !self.state.ips.insert(ip) {
+        if networks.iter().all(|network| network.check(ip).is_err()) {
+            return Err(PoolError::Mismatched);
+        }
+        if self.avoided.contains(&ip) || !self.state.ips.insert(ip) {
             return Err(PoolError::AddressTaken);
         }
         self.held.ips.push(ip);
         Ok(())
     }
 
-    /// Takes any address: first above the part that is kept for those who ask
-    /// for one (KEP-3070), then in it.
+    /// Takes any address of the first of `networks` that has one.
     ///
     /// # Errors
     /// `Full`
-    pub fn any_ip(&mut self, network: &Network) -> Result<IpAddr, PoolError> {
+    pub fn any_ip(&mut self, networks: &[&Network]) -> Result<IpAddr, PoolError> {
         if self.dry_run {
-            return Ok(network.any());
+            return networks.first().map(|network| network.any()).ok_or(PoolError::Full);
         }
-        let kept = kept(network.size(), 16, 16, 256);
-        let found = free_index(self.seed, network.hosts(), kept, self.state.ips.len(), |index| {
-            !self.state.ips.contains(&network.host(index))
-        });
-        let ip = network.host(found.ok_or(PoolError::Full)?);
+        let ip = networks.iter().find_map(|network| self.free_ip(network)).ok_or(PoolError::Full)?;
         self.state.ips.insert(ip);
         self.held.ips.push(ip);
         Ok(ip)
+    }
+
+    // First above the part that is kept for those who ask for one (KEP-3070),
+    // then in it.
+    fn free_ip(&self, network: &Network) -> Option<IpAddr> {
+        let kept = kept(network.size(), 16, 16, 256);
+        let taken = self.state.ips.len() + self.avoided.len();
+        let free = |ip: IpAddr| !self.state.ips.contains(&ip) && !self.avoided.contains(&ip);
+        let found = free_index(self.seed, network.hosts(), kept, taken, |index| free(network.host(index)));
+        found.map(|index| network.host(index))
     }
 
     /// Takes that port.
@@ -290,7 +302,7 @@ impl Taking<'_> {
         Ok(())
     }
 
-    /// Takes any port, in the order of [`Self::any_ip`].
+    /// Takes any port: as with addresses, those that people ask for at last.
     ///
     /// # Errors
     /// `Full`

@@ -1,13 +1,18 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use coracle_api::Object;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{pool::Network, *};
 use crate::resources::Write;
 
 fn ranges() -> Ranges {
-    Ranges { networks: Network::all("10.96.0.0/12"), ports: (30000, 32767) }
+    Ranges {
+        families: vec!["IPv4"],
+        networks: Network::all("10.96.0.0/12"),
+        avoided: HashSet::new(),
+        ports: (30000, 32767),
+    }
 }
 
 fn service(name: &str, spec: Value) -> Object {
@@ -28,7 +33,8 @@ fn write(
     let mut new = new.clone();
     services.default(&mut new);
     services.prepare(&write, &mut new, old);
-    let claim = services.claim(&ranges(), &mut new, old, dry_run).map_err(|error| error.to_string())?;
+    let allocation = services.claim(&ranges(), &mut new, old, dry_run).map_err(|error| error.to_string())?;
+    let claim = Claim::of(allocation);
     let errors = services.validate(&write, &new, old);
     if errors.is_empty() {
         return Ok((new, claim));
@@ -197,4 +203,43 @@ fn what_is_stored_is_learned_but_not_what_went_before() {
     services.pool.learn([&stays, &goes].into_iter());
     assert!(write(&services, &service("a", spec("10.96.0.5")), None, false).is_err());
     assert!(write(&services, &service("b", spec("10.96.0.6")), None, false).is_ok());
+}
+
+#[test]
+fn addresses_are_of_all_networks_and_of_nobody_else() {
+    let check = |ip: &str, avoided: &[&str], expected: Result<&str, &str>| {
+        let ranges = Ranges {
+            networks: Network::all("10.0.0.0/30,10.1.0.0/30"),
+            avoided: avoided.iter().map(|ip| ip.parse().unwrap()).collect(),
+            ..ranges()
+        };
+        let mut new = service("a", json!({"ports": [{"port": 80}], "type": "ClusterIP", "clusterIP": ip}));
+        Services::new().prepare(
+            &Write {
+                part: Part::Whole,
+                now: jiff::Timestamp::UNIX_EPOCH,
+                user: "",
+                dry_run: false,
+                api_version: "v1",
+            },
+            &mut new,
+            None,
+        );
+        let found = Services::new().claim(&ranges, &mut new, None, false).map(|_| super::tests::ip(&new));
+        match (found, expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{ip} {avoided:?}"),
+            (Err(error), Err(expected)) => {
+                assert!(error.to_string().ends_with(expected), "{ip} {avoided:?}: {error}");
+            }
+            (found, _) => panic!("{ip} {avoided:?}: {found:?}"),
+        }
+    };
+    check("", &["10.0.0.1"], Ok("10.0.0.2"));
+    check("", &["10.0.0.2"], Ok("10.0.0.1"));
+    check("", &["10.0.0.1", "10.0.0.2", "10.1.0.2"], Ok("10.1.0.1"));
+    check("", &["10.0.0.1", "10.0.0.2", "10.1.0.1", "10.1.0.2"], Err("range is full"));
+    check("10.1.0.2", &[], Ok("10.1.0.2"));
+    check("10.1.0.2", &["10.1.0.2"], Err("provided IP is already allocated"));
+    check("10.2.0.1", &[], Err("the provided network does not match the current range"));
+    check("10.1.0.3", &[], Err("the provided network does not match the current range"));
 }
