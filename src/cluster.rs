@@ -16,7 +16,10 @@ use apiserver_lite::{
     server::{Listener, Tls},
     watch::Hub,
 };
-use coracle_controllers::framework::Setup;
+use coracle_controllers::{
+    framework::Setup,
+    service_repair::{self, Repair},
+};
 use coracle_store::{Embedded, Found, Mode, Store, StoreError};
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 use tokio::task::JoinSet;
@@ -150,6 +153,7 @@ impl Cluster {
         let store = Arc::new(Embedded::open(coracle_store::Options::new(options.store, hub.clone()))?);
         hub.starts_at(store.oldest(), store.revision());
         let mut config = options.config;
+        let node_ports = config.node_ports;
         let address = listener.as_ref().and_then(|listener| listener.address().ok());
         if let Some(address) = address {
             config.advertise = address;
@@ -181,7 +185,8 @@ impl Cluster {
             tasks.spawn(custom::keeper::run(server, shutdown));
         });
         let nodes = coracle_node::simulated::Config { count: options.nodes, ..options.simulation };
-        cluster.start_loops(&controllers, options.scheduler, nodes);
+        let repair = Repair { node_ports, ..Repair::default() };
+        cluster.start_loops(&controllers, &repair, options.scheduler, nodes);
         Ok(cluster)
     }
 
@@ -197,12 +202,16 @@ impl Cluster {
     fn start_loops(
         &mut self,
         controllers: &coracle_controllers::Config,
+        repair: &Repair,
         scheduler: bool,
         nodes: coracle_node::simulated::Config,
     ) {
         let mut setup =
             Setup::new(self.client_as("system:kube-controller-manager"), controllers.clock.clone());
         coracle_controllers::start(&mut setup, controllers);
+        setup.section();
+        setup.client = self.client_as("system:apiserver");
+        service_repair::start(&mut setup, repair);
         if scheduler {
             setup.client = self.client_as("system:kube-scheduler");
             let config = coracle_scheduler::Config { host: "coracle".to_owned(), ..Default::default() };
@@ -328,7 +337,9 @@ pub fn host_address(listen: IpAddr) -> Option<IpAddr> {
     // Nothing is sent: a datagram socket that is connected has only a route.
     let (here, elsewhere): (IpAddr, IpAddr) = match listen {
         IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(198, 51, 100, 1).into()),
-        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+        IpAddr::V6(_) => {
+            (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into())
+        }
     };
     let socket = std::net::UdpSocket::bind((here, 0)).ok()?;
     socket.connect((elsewhere, 9)).ok()?;

@@ -24,6 +24,7 @@ pub mod pod;
 mod pod_control;
 mod pod_garbage_collector;
 mod portion;
+mod prefix;
 mod provisioner;
 mod replica_set;
 mod resource_quota;
@@ -31,6 +32,8 @@ mod root_ca;
 mod selection;
 mod service_account;
 mod service_account_token;
+mod service_cidr;
+pub mod service_repair;
 mod short_hash;
 mod slow_start;
 mod stateful_set;
@@ -95,6 +98,7 @@ pub const CONTROLLERS: &[Controller] = &[
         name: "endpointslice-mirroring-controller",
         start: |setup, _| endpoint_slice_mirroring::start(setup),
     },
+    Controller { name: "service-cidr-controller", start: |setup, _| service_cidr::start(setup) },
     Controller {
         name: "clusterrole-aggregation-controller",
         start: |setup, _| cluster_role_aggregation::start(setup),
