@@ -10,7 +10,7 @@ use std::{
 };
 
 use coracle_scheduler::{
-    Objects, PodInfo,
+    Objects, PodInfo, Shapes,
     cache::Cache,
     cycle::{Decision, Moment, schedule_one},
     nominations::Nominations,
@@ -56,6 +56,7 @@ fn run(scenario: &str, nodes: usize, pods: usize) -> Vec<Duration> {
     let mut luck = StdRng::seed_from_u64(1);
     let mut start = 0;
     let nominations = Nominations::default();
+    let shapes = Shapes::default();
     let mut times = Vec::with_capacity(pods);
     for number in 0..pods {
         let pod = pod(scenario, number, false);
@@ -66,6 +67,7 @@ fn run(scenario: &str, nodes: usize, pods: usize) -> Vec<Duration> {
             nodes: &snapshot,
             nominations: &nominations,
             percentage: 0,
+            shapes: &shapes,
             now: Timestamp::UNIX_EPOCH,
         };
         if let Decision::Node(node) = schedule_one(&moment, &pod, &mut start, &mut luck) {

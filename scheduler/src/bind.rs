@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use coracle_controllers::framework::Error;
 use kube::Client;
+use tokio::sync::Semaphore;
 
 use crate::{
     plugin::{Permit, Plugin, Rejection},
@@ -18,10 +19,12 @@ pub(crate) enum Unbound {
     Failed(Error),
 }
 
-/// Waits for permission, then binds `pod` to `node`.
+/// Waits for permission, then binds `pod` to `node` when there is room among
+/// `requests`.
 pub(crate) async fn bind(
     plugins: &[Arc<dyn Plugin>],
     client: &Client,
+    requests: &Semaphore,
     pod: &PodInfo,
     node: &str,
 ) -> Result<(), Unbound> {
@@ -44,6 +47,7 @@ pub(crate) async fn bind(
             work.await.map_err(Unbound::Failed)?;
         }
     }
+    let _room = requests.acquire().await;
     for plugin in plugins {
         if let Some(binding) = plugin.bind(client, pod, node) {
             return binding.await.map_err(|error| match error {

@@ -1,115 +1,135 @@
 //! The nodes and what runs on them, and snapshots of that.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
 use k8s_openapi::api::core::v1::Node;
 
-use crate::{pod::PodInfo, resources::Resources};
+pub use crate::node_info::{NodeInfo, Pods};
+use crate::{
+    order::{Order, zone_of},
+    pod::PodInfo,
+};
 
-/// A node and the pods on it.
-#[derive(Debug, Clone, Default)]
-pub struct NodeInfo {
-    /// The node; none when only its pods are known yet.
-    pub node: Option<Arc<Node>>,
-    /// What pods may have.
-    pub allocatable: Resources,
-    /// What its pods ask for.
-    pub requested: Resources,
-    /// What its pods count as when nodes are compared.
-    pub scoring: Resources,
-    /// Its pods, by uid.
-    pub pods: BTreeMap<String, Arc<PodInfo>>,
-}
-
-impl NodeInfo {
-    /// The node's name; empty when the node is not known.
-    pub fn name(&self) -> &str {
-        self.node.as_ref().and_then(|node| node.metadata.name.as_deref()).unwrap_or_default()
-    }
-
-    pub(crate) fn add(&mut self, pod: Arc<PodInfo>) {
-        self.requested.add(&pod.requests);
-        self.scoring.add(&pod.scoring);
-        self.pods.insert(pod.uid.clone(), pod);
-    }
-
-    pub(crate) fn remove(&mut self, uid: &str) {
-        if let Some(pod) = self.pods.remove(uid) {
-            self.requested.subtract(&pod.requests);
-            self.scoring.subtract(&pod.scoring);
-        }
-    }
-}
-
-/// All nodes as of one moment, by name. Cheap to clone.
+/// All nodes as of one moment, in the order in which they are looked at.
+/// Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     nodes: Arc<Vec<Arc<NodeInfo>>>,
+    places: Arc<HashMap<String, usize>>,
+    /// The cache that it is of.
+    pub(crate) source: Arc<()>,
+    /// Its number among the snapshots of that cache that differ.
+    pub(crate) version: u64,
+    /// Where it differs from the one before, if only so.
+    changed: Option<Arc<Vec<usize>>>,
 }
 
 impl Snapshot {
-    /// The nodes, by name.
+    /// The nodes.
     pub fn nodes(&self) -> &[Arc<NodeInfo>] {
         &self.nodes
     }
 
     /// The node called `name`.
     pub fn node(&self, name: &str) -> Option<&Arc<NodeInfo>> {
-        let at = self.nodes.binary_search_by(|node| node.name().cmp(name)).ok()?;
-        self.nodes.get(at)
+        self.nodes.get(*self.places.get(name)?)
+    }
+
+    /// The nodes that differ from those of the snapshot before; none when
+    /// nodes came or went, too.
+    pub(crate) fn changed(&self) -> Option<impl Iterator<Item = &Arc<NodeInfo>>> {
+        let changed = self.changed.as_ref()?;
+        Some(changed.iter().filter_map(|at| self.nodes.get(*at)))
     }
 }
 
 /// The nodes and pods as last seen, with the pods that were just placed.
 #[derive(Default)]
 pub struct Cache {
-    nodes: BTreeMap<String, Arc<NodeInfo>>,
-    /// Where each pod is, by uid.
-    pods: HashMap<String, String>,
+    nodes: HashMap<String, Arc<NodeInfo>>,
+    order: Order,
+    /// Numbers of nodes that went.
+    free: Vec<usize>,
+    generation: u64,
+    pods: HashMap<String, Place>,
     /// Nodes that differ from the last snapshot.
     changed: BTreeSet<String>,
-    /// A node came or went since the last snapshot.
+    /// Nodes came, went or moved since the last snapshot.
     regrouped: bool,
     snapshot: Snapshot,
+}
+
+/// Where a pod is.
+struct Place {
+    node: String,
+    /// The API has not shown it there yet.
+    assumed: bool,
 }
 
 impl Cache {
     /// Puts a node in, or its new state.
     pub fn set_node(&mut self, node: Arc<Node>) {
         let name = node.metadata.name.clone().unwrap_or_default();
-        let info = self.edit(&name);
-        let new = info.node.is_none();
-        let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
-        info.allocatable = allocatable.map(Resources::parse).unwrap_or_default();
-        info.node = Some(node);
-        self.regrouped |= new;
+        let zone = zone_of(&node);
+        let before = self.nodes.get(&name).and_then(|info| info.node.as_deref()).map(zone_of);
+        if before.as_ref() != Some(&zone) {
+            before.inspect(|before| self.order.remove(before, &name));
+            self.order.add(zone, &name);
+            self.regrouped = true;
+        }
+        self.edit(&name, |info| info.set_node(Some(node)));
     }
 
     /// Takes a node out; its pods are remembered until they go too.
     pub fn remove_node(&mut self, name: &str) {
-        let info = self.edit(name);
-        info.node = None;
-        info.allocatable = Resources::default();
+        let Some(info) = self.nodes.get(name) else { return };
+        if let Some(node) = &info.node {
+            self.order.remove(&zone_of(node), name);
+        }
         self.regrouped = true;
+        self.edit(name, |info| info.set_node(None));
         self.drop_if_empty(name);
     }
 
-    /// Puts a pod on a node, or its new state.
+    /// Puts a pod on a node, or its new state, as the API shows it.
     pub fn set_pod(&mut self, pod: Arc<PodInfo>, node: &str) {
-        self.remove_pod(&pod.uid);
-        self.pods.insert(pod.uid.clone(), node.to_owned());
-        self.edit(node).add(pod);
+        self.put(pod, node, false);
+    }
+
+    /// Puts a pod on the node that it is going to be bound to. It stays there
+    /// until the API says otherwise, or the binding fails: [`Cache::forget`].
+    pub fn assume(&mut self, pod: Arc<PodInfo>, node: &str) {
+        self.put(pod, node, true);
+    }
+
+    fn put(&mut self, pod: Arc<PodInfo>, node: &str, assumed: bool) {
+        let uid = pod.uid.clone();
+        match self.pods.insert(uid.clone(), Place { node: node.to_owned(), assumed }) {
+            Some(before) if before.node != node => self.take(&before.node, &uid),
+            _ => {}
+        }
+        self.edit(node, |info| info.add(pod));
     }
 
     /// Takes a pod away; true when it was there.
     pub fn remove_pod(&mut self, uid: &str) -> bool {
-        let Some(node) = self.pods.remove(uid) else { return false };
-        self.edit(&node).remove(uid);
-        self.drop_if_empty(&node);
+        let Some(place) = self.pods.remove(uid) else { return false };
+        self.take(&place.node, uid);
         true
+    }
+
+    /// Takes a pod away that could not be bound, unless the API has shown it
+    /// bound: an answer may be lost though what was asked for was done.
+    pub fn forget(&mut self, uid: &str) -> bool {
+        self.pods.get(uid).is_some_and(|place| place.assumed) && self.remove_pod(uid)
+    }
+
+    fn take(&mut self, node: &str, uid: &str) {
+        self.edit(node, |info| info.remove(uid));
+        self.drop_if_empty(node);
     }
 
     /// True when the pod is on a node, or was just placed.
@@ -117,31 +137,57 @@ impl Cache {
         self.pods.contains_key(uid)
     }
 
-    fn edit(&mut self, name: &str) -> &mut NodeInfo {
-        self.changed.insert(name.to_owned());
-        Arc::make_mut(self.nodes.entry(name.to_owned()).or_default())
+    fn edit(&mut self, name: &str, change: impl FnOnce(&mut NodeInfo)) {
+        if !self.nodes.contains_key(name) {
+            // Numbers are dense: each that was given out is in use or free.
+            let slot = self.free.pop().unwrap_or(self.nodes.len());
+            self.nodes.insert(name.to_owned(), Arc::new(NodeInfo { slot, ..NodeInfo::default() }));
+        }
+        let Some(info) = self.nodes.get_mut(name) else { return };
+        let info = Arc::make_mut(info);
+        change(info);
+        self.generation += 1;
+        info.generation = Some(self.generation);
+        if !self.changed.contains(name) {
+            self.changed.insert(name.to_owned());
+        }
     }
 
     fn drop_if_empty(&mut self, name: &str) {
         if self.nodes.get(name).is_some_and(|info| info.node.is_none() && info.pods.is_empty()) {
-            self.nodes.remove(name);
+            self.free.extend(self.nodes.remove(name).map(|info| info.slot));
         }
     }
 
     /// The present state. Costs only what changed since the last one.
     pub fn snapshot(&mut self) -> Snapshot {
         if self.regrouped {
-            let known = self.nodes.values().filter(|info| info.node.is_some());
-            self.snapshot.nodes = Arc::new(known.cloned().collect());
+            let known = self.order.names().filter_map(|name| Some((name, self.nodes.get(name)?)));
+            let mut places = HashMap::with_capacity(self.nodes.len());
+            let mut nodes = Vec::with_capacity(self.nodes.len());
+            for (name, info) in known {
+                places.insert(name.to_owned(), nodes.len());
+                nodes.push(info.clone());
+            }
+            self.snapshot.nodes = Arc::new(nodes);
+            self.snapshot.places = Arc::new(places);
+            self.snapshot.changed = None;
+            self.snapshot.version += 1;
         } else if !self.changed.is_empty() {
-            let nodes = Arc::make_mut(&mut self.snapshot.nodes);
+            let Snapshot { nodes, places, changed, .. } = &mut self.snapshot;
+            let nodes = Arc::make_mut(nodes);
+            let mut at = Vec::with_capacity(self.changed.len());
             for name in &self.changed {
-                if let Ok(at) = nodes.binary_search_by(|node| node.name().cmp(name))
-                    && let (Some(slot), Some(info)) = (nodes.get_mut(at), self.nodes.get(name))
+                // A node that only its pods tell of is in no snapshot.
+                if let Some(place) = places.get(name)
+                    && let (Some(slot), Some(info)) = (nodes.get_mut(*place), self.nodes.get(name))
                 {
                     *slot = info.clone();
+                    at.push(*place);
                 }
             }
+            *changed = Some(Arc::new(at));
+            self.snapshot.version += 1;
         }
         self.regrouped = false;
         self.changed.clear();
@@ -178,8 +224,8 @@ mod tests {
         let mut cache = Cache::default();
         cache.set_pod(pod("early", "1"), "b");
         assert_eq!(shown(&mut cache), [], "a pod may be known before its node");
-        cache.set_node(node("b", "4"));
         cache.set_node(node("a", "2"));
+        cache.set_node(node("b", "4"));
         assert_eq!(shown(&mut cache), [row("a", 2000, 0), row("b", 4000, 1000)]);
         let before = cache.snapshot();
         cache.set_pod(pod("one", "500m"), "a");
@@ -193,5 +239,46 @@ mod tests {
         assert_eq!(shown(&mut cache), [row("a", 2000, 0)]);
         cache.set_node(node("b", "8"));
         assert_eq!(shown(&mut cache), [row("a", 2000, 0), row("b", 8000, 700)], "its pods were remembered");
+        let snapshot = cache.snapshot();
+        let found = snapshot.node("b").map(|info| info.name().to_owned());
+        assert_eq!((found.as_deref(), snapshot.node("c").is_none()), (Some("b"), true));
+    }
+
+    #[test]
+    fn only_what_is_assumed_is_forgotten() {
+        let mut cache = Cache::default();
+        cache.set_node(node("a", "2"));
+        cache.assume(pod("lost", "1"), "a");
+        assert!(cache.has_pod("lost") && cache.forget("lost"));
+        assert_eq!(cache.snapshot().node("a").unwrap().requested.milli_cpu, 0, "its room is free again");
+        cache.assume(pod("bound", "1"), "a");
+        cache.set_pod(pod("bound", "1"), "a");
+        assert!(!cache.forget("bound"), "the API has shown it bound: only the answer was lost");
+        assert_eq!(cache.snapshot().node("a").unwrap().requested.milli_cpu, 1000);
+    }
+
+    #[test]
+    fn states_and_nodes_are_told_apart() {
+        let mut cache = Cache::default();
+        let told = |cache: &mut Cache, name: &str| {
+            let snapshot = cache.snapshot();
+            snapshot.node(name).map(|info| (info.slot, info.generation)).unwrap()
+        };
+        cache.set_node(node("a", "2"));
+        cache.set_node(node("b", "2"));
+        let (a, b) = (told(&mut cache, "a"), told(&mut cache, "b"));
+        assert_ne!(a.0, b.0);
+        cache.assume(pod("p", "1"), "a");
+        let later = told(&mut cache, "a");
+        assert!(later.0 == a.0 && later.1 != a.1, "{a:?} {later:?}");
+        assert_eq!(told(&mut cache, "b"), b);
+        let mut thought = (**cache.snapshot().node("a").unwrap()).clone();
+        thought.remove("p");
+        assert_eq!(thought.generation, None, "a state in thought is no state of the cache");
+        cache.remove_pod("p");
+        cache.remove_node("a");
+        cache.set_node(node("c", "2"));
+        let c = told(&mut cache, "c");
+        assert!(c.0 == a.0 && c.1 != later.1, "a number is used again, a state is not");
     }
 }

@@ -1,6 +1,7 @@
 //! One pod's way to a node: filter, score, choose. Pure.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -11,8 +12,9 @@ use rand::{Rng, rngs::StdRng};
 use crate::{
     cache::{NodeInfo, Snapshot},
     nominations::Nominations,
-    plugin::{CycleState, Nomination, Plugin, Rejection},
+    plugin::{CycleState, Nomination, Plugin, Reads, Rejection},
     pod::PodInfo,
+    shape::{Refusal, Said, Shapes},
 };
 
 /// Up to this many nodes all are looked at.
@@ -30,6 +32,8 @@ pub struct Moment<'a> {
     pub nominations: &'a Nominations,
     /// How many of the nodes to find, in percent; 0 goes by how many there are.
     pub percentage: usize,
+    /// What is remembered for pods alike; of these rules and no others.
+    pub shapes: &'a Shapes,
     /// The time.
     pub now: Timestamp,
 }
@@ -98,31 +102,35 @@ pub fn schedule_one(moment: &Moment<'_>, pod: &PodInfo, start: &mut usize, luck:
     }
     let mut state = CycleState::default();
     let mut diagnosis = Diagnosis { nodes: nodes.nodes().len(), ..Diagnosis::default() };
-    let fitting = match pre_filter(plugins, &mut state, nodes, pod, &mut diagnosis) {
+    let mut said = moment.shapes.take(pod.shape(), nodes);
+    let candidates = pre_filter(plugins, &mut state, nodes, pod, &mut diagnosis);
+    let fitting = match &candidates {
         Some(candidates) => match nominated(moment, &mut state, pod) {
             Some(node) => vec![node],
-            None => filter(moment, &mut state, &candidates, pod, start, &mut diagnosis),
+            None => filter(moment, &mut state, candidates, (pod, &mut said), start, &mut diagnosis),
         },
         None => Vec::new(),
     };
-    match fitting.as_slice() {
+    let decision = match fitting.as_slice() {
         [] => {
             make_room(moment, &mut state, pod, &mut diagnosis, luck);
             Decision::Unfit(diagnosis)
         }
         [only] => Decision::Node(only.name().to_owned()),
-        _ => Decision::Node(best(plugins, &mut state, &fitting, pod, luck)),
-    }
+        _ => Decision::Node(best(plugins, &mut state, &fitting, (pod, &mut said), luck)),
+    };
+    moment.shapes.keep(pod.shape(), said);
+    decision
 }
 
 /// The nodes that come into question; none when a rule rejects them all.
-fn pre_filter(
+fn pre_filter<'a>(
     plugins: &[Arc<dyn Plugin>],
     state: &mut CycleState,
-    nodes: &Snapshot,
+    nodes: &'a Snapshot,
     pod: &PodInfo,
     diagnosis: &mut Diagnosis,
-) -> Option<Vec<Arc<NodeInfo>>> {
+) -> Option<Cow<'a, [Arc<NodeInfo>]>> {
     let mut named: Option<BTreeSet<String>> = None;
     let mut naming = BTreeSet::new();
     for plugin in plugins {
@@ -139,7 +147,7 @@ fn pre_filter(
             }
         }
     }
-    let Some(named) = named else { return Some(nodes.nodes().to_vec()) };
+    let Some(named) = named else { return Some(Cow::Borrowed(nodes.nodes())) };
     let names: Vec<&str> = naming.iter().copied().collect();
     diagnosis.plugins.extend(naming.iter().copied());
     diagnosis.absent =
@@ -148,9 +156,9 @@ fn pre_filter(
 }
 
 /// The node on which room was made for the pod, when it fits there now.
-fn nominated(moment: &Moment<'_>, state: &mut CycleState, pod: &PodInfo) -> Option<Arc<NodeInfo>> {
+fn nominated<'a>(moment: &Moment<'a>, state: &mut CycleState, pod: &PodInfo) -> Option<&'a NodeInfo> {
     let node = moment.nodes.node(pod.nominated()?)?;
-    refused(moment, state, pod, node).is_none().then(|| node.clone())
+    refused(moment, state, pod, node).is_none().then(|| node.as_ref())
 }
 
 /// Which rule rejects the node, and why.
@@ -209,32 +217,83 @@ pub(crate) fn suppose(
     plugins.iter().for_each(|plugin| plugin.suppose(state, pod, other, node, more));
 }
 
-fn filter(
+/// Rules by what their word on a node depends on, with their places.
+struct Asked<'a> {
+    node: Vec<(usize, &'a dyn Plugin)>,
+    cluster: Vec<(usize, &'a dyn Plugin)>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(plugins: &'a [Arc<dyn Plugin>], reads: impl Fn(&dyn Plugin) -> Reads) -> Self {
+        let mut asked = Self { node: Vec::new(), cluster: Vec::new() };
+        for (at, plugin) in plugins.iter().enumerate() {
+            match reads(plugin.as_ref()) {
+                Reads::Nothing => {}
+                Reads::Node => asked.node.push((at, plugin.as_ref())),
+                Reads::Cluster => asked.cluster.push((at, plugin.as_ref())),
+            }
+        }
+        asked
+    }
+
+    /// The first rule that rejects the node, and why.
+    fn refusal(
+        &self,
+        state: &CycleState,
+        (pod, said): (&PodInfo, &mut Said),
+        info: &NodeInfo,
+    ) -> Option<Refusal> {
+        let judge = |rules: &[(usize, &dyn Plugin)], before: usize| {
+            let mut rules = rules.iter().take_while(|(at, _)| *at < before);
+            rules.find_map(|(at, rule)| rule.filter(state, pod, info).err().map(|why| (*at, why)))
+        };
+        let known = said.refusal(info, || judge(&self.node, usize::MAX));
+        let before = known.as_ref().map_or(usize::MAX, |(at, _)| *at);
+        judge(&self.cluster, before).map(|(at, why)| (at, Arc::new(why))).or(known)
+    }
+}
+
+fn filter<'a>(
     moment: &Moment<'_>,
     state: &mut CycleState,
-    candidates: &[Arc<NodeInfo>],
-    pod: &PodInfo,
+    candidates: &'a [Arc<NodeInfo>],
+    (pod, said): (&PodInfo, &mut Said),
     start: &mut usize,
     diagnosis: &mut Diagnosis,
-) -> Vec<Arc<NodeInfo>> {
+) -> Vec<&'a NodeInfo> {
     let enough = enough(candidates.len(), moment.percentage);
-    let mut fitting = Vec::new();
+    let asked = Asked::of(moment.plugins, |plugin| plugin.filter_reads(state, pod));
+    let (mut fitting, mut refusals) = (Vec::with_capacity(enough), Vec::new());
     let mut looked_at = 0;
     let from = start.checked_rem(candidates.len()).unwrap_or(0);
-    for node in candidates.iter().cycle().skip(from).take(candidates.len()) {
+    let (behind, ahead) = candidates.split_at(from);
+    for info in ahead.iter().chain(behind) {
         looked_at += 1;
-        match refused(moment, state, pod, node) {
-            None => fitting.push(node.clone()),
-            Some((plugin, rejection)) => {
-                diagnosis.plugins.insert(plugin);
-                diagnosis.rejected.insert(node.name().to_owned(), rejection);
-            }
+        let coming = !moment.nominations.is_empty() && moment.nominations.on(info.name()).next().is_some();
+        let refusal = if coming {
+            let place = |name: &str| moment.plugins.iter().position(|plugin| plugin.name() == name);
+            refused(moment, state, pod, info)
+                .map(|(name, why)| (place(name).unwrap_or_default(), Arc::new(why)))
+        } else {
+            asked.refusal(state, (pod, &mut *said), info)
+        };
+        match refusal {
+            None => fitting.push(info.as_ref()),
+            Some(refusal) => refusals.push((info, refusal)),
         }
         if fitting.len() >= enough {
             break;
         }
     }
-    *start = (from + looked_at).checked_rem(candidates.len()).unwrap_or(0);
+    // As upstream, it goes on by the number of all nodes, also where only some came into question.
+    *start = (*start + looked_at).checked_rem(moment.nodes.nodes().len()).unwrap_or(0);
+    if fitting.is_empty() {
+        // Who gets a node is not told of those that it cannot have.
+        for (info, (at, why)) in refusals {
+            diagnosis.plugins.extend(moment.plugins.get(at).map(|plugin| plugin.name()));
+            diagnosis.rejected.insert(info.name().to_owned(), why.as_ref().clone());
+        }
+    }
     fitting
 }
 
@@ -253,30 +312,53 @@ fn enough(nodes: usize, percentage: usize) -> usize {
 fn best(
     plugins: &[Arc<dyn Plugin>],
     state: &mut CycleState,
-    fitting: &[Arc<NodeInfo>],
-    pod: &PodInfo,
+    fitting: &[&NodeInfo],
+    (pod, said): (&PodInfo, &mut Said),
     luck: &mut StdRng,
 ) -> String {
     for plugin in plugins {
         plugin.pre_score(state, pod, fitting);
     }
+    let totals = totals(plugins, state, fitting, (pod, said));
+    let highest = totals.iter().copied().max().unwrap_or(0);
+    let ties: Vec<&&NodeInfo> =
+        fitting.iter().zip(&totals).filter(|(_, total)| **total == highest).map(|(node, _)| node).collect();
+    let chosen = ties.get(luck.random_range(0..ties.len().max(1)));
+    chosen.map(|node| node.name().to_owned()).unwrap_or_default()
+}
+
+/// What all rules together give each node.
+fn totals(
+    plugins: &[Arc<dyn Plugin>],
+    state: &CycleState,
+    fitting: &[&NodeInfo],
+    (pod, said): (&PodInfo, &mut Said),
+) -> Vec<i64> {
+    let asked = Asked::of(plugins, |plugin| plugin.score_reads(state, pod));
     let mut totals = vec![0i64; fitting.len()];
-    for plugin in plugins {
-        let scores: Vec<Option<i64>> = fitting.iter().map(|node| plugin.score(state, pod, node)).collect();
-        if scores.iter().all(Option::is_none) {
-            continue;
-        }
-        let mut scores: Vec<i64> = scores.into_iter().map(Option::unwrap_or_default).collect();
+    let mut add = |plugin: &dyn Plugin, mut scores: Vec<i64>| {
         plugin.normalize(&mut scores);
         for (total, score) in totals.iter_mut().zip(scores) {
             *total = total.saturating_add(score.saturating_mul(plugin.weight()));
         }
+    };
+    let width = asked.node.len();
+    let mut rows = Vec::with_capacity(fitting.len() * width);
+    for info in fitting {
+        said.scores(info, width, &mut rows, |rule| {
+            asked.node.get(rule).and_then(|(_, plugin)| plugin.score(state, pod, info)).unwrap_or_default()
+        });
     }
-    let highest = totals.iter().copied().max().unwrap_or(0);
-    let ties: Vec<&Arc<NodeInfo>> =
-        fitting.iter().zip(&totals).filter(|(_, total)| **total == highest).map(|(node, _)| node).collect();
-    let chosen = ties.get(luck.random_range(0..ties.len().max(1)));
-    chosen.map(|node| node.name().to_owned()).unwrap_or_default()
+    for (column, (_, plugin)) in asked.node.iter().enumerate() {
+        add(*plugin, rows.iter().skip(column).step_by(width).copied().collect());
+    }
+    for (_, plugin) in asked.cluster {
+        let scores: Vec<Option<i64>> = fitting.iter().map(|info| plugin.score(state, pod, info)).collect();
+        if scores.iter().any(Option::is_some) {
+            add(plugin, scores.into_iter().map(Option::unwrap_or_default).collect());
+        }
+    }
+    totals
 }
 
 fn make_room(

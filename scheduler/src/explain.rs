@@ -113,14 +113,14 @@ pub fn explain(plugins: &[Arc<dyn Plugin>], nodes: &Snapshot, pod: &PodInfo) -> 
             return explanation;
         }
     };
-    let mut fitting: Vec<Arc<NodeInfo>> = Vec::new();
+    let mut fitting: Vec<&NodeInfo> = Vec::new();
     for info in nodes.nodes() {
         let rejection = match &named {
             Some((names, rejection)) if !names.contains(info.name()) => Some(("", rejection.clone())),
             _ => plugins.iter().find_map(|p| p.filter(&state, pod, info).err().map(|why| (p.name(), why))),
         };
         match rejection {
-            None => fitting.push(info.clone()),
+            None => fitting.push(info.as_ref()),
             Some((plugin, rejection)) => {
                 explanation.diagnosis.rejected.insert(info.name().to_owned(), rejection.clone());
                 explanation.rejected.insert(info.name().to_owned(), (plugin, rejection));

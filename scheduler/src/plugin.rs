@@ -2,7 +2,7 @@
 
 use std::{
     any::{Any, TypeId},
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::Arc,
     time::Duration,
 };
@@ -88,23 +88,28 @@ impl From<Happening> for Event<'_> {
 }
 
 /// What a rule works out once a cycle and reads for each node.
+///
+/// Few things are kept and they are read often: so a list.
 #[derive(Default)]
-pub struct CycleState(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
+pub struct CycleState(Vec<(TypeId, Box<dyn Any + Send + Sync>)>);
 
 impl CycleState {
     /// Keeps `value` for the rest of the cycle.
     pub fn put<T: Send + Sync + 'static>(&mut self, value: T) {
-        self.0.insert(TypeId::of::<T>(), Box::new(value));
+        self.0.retain(|(id, _)| *id != TypeId::of::<T>());
+        self.0.push((TypeId::of::<T>(), Box::new(value)));
     }
 
     /// What was kept, to change.
     pub fn get_mut<T: 'static>(&mut self) -> Option<&mut T> {
-        self.0.get_mut(&TypeId::of::<T>())?.downcast_mut()
+        let (_, kept) = self.0.iter_mut().find(|(id, _)| *id == TypeId::of::<T>())?;
+        kept.downcast_mut()
     }
 
     /// What was kept.
     pub fn get<T: 'static>(&self) -> Option<&T> {
-        self.0.get(&TypeId::of::<T>())?.downcast_ref()
+        let (_, kept) = self.0.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
+        kept.downcast_ref()
     }
 }
 
@@ -148,6 +153,21 @@ impl Room {
     pub fn none(nomination: Nomination, message: String) -> Self {
         Self { nomination, message, victims: Vec::new() }
     }
+}
+
+/// What the word of a rule on a node depends on, besides the pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// Nothing: it lets the pod pass everywhere, or gives no node more than
+    /// another. It is not asked.
+    Nothing,
+    /// The node and the pods on it; and of the pod what its shape holds: node
+    /// selector and affinity, tolerations, amounts and ports. What it said
+    /// holds until the node changes, for all pods of that shape. Whether a
+    /// rule reads this must itself depend on the shape alone.
+    Node,
+    /// More. It is asked in each cycle.
+    Cluster,
 }
 
 /// A scheduling rule. Every point has a default that lets everything pass.
@@ -195,6 +215,12 @@ pub trait Plugin: Send + Sync {
         Ok(None)
     }
 
+    /// What [`Plugin::filter`] reads for this pod, after [`Plugin::pre_filter`].
+    fn filter_reads(&self, state: &CycleState, pod: &PodInfo) -> Reads {
+        let _ = (state, pod);
+        Reads::Cluster
+    }
+
     /// Whether the node can take the pod.
     /// # Errors
     /// It cannot.
@@ -220,8 +246,14 @@ pub trait Plugin: Send + Sync {
     }
 
     /// Works out what `score` needs of all nodes that can take the pod.
-    fn pre_score(&self, state: &mut CycleState, pod: &PodInfo, nodes: &[Arc<NodeInfo>]) {
+    fn pre_score(&self, state: &mut CycleState, pod: &PodInfo, nodes: &[&NodeInfo]) {
         let _ = (state, pod, nodes);
+    }
+
+    /// What [`Plugin::score`] reads for this pod, after [`Plugin::pre_score`].
+    fn score_reads(&self, state: &CycleState, pod: &PodInfo) -> Reads {
+        let _ = (state, pod);
+        Reads::Cluster
     }
 
     /// How good the node is for the pod; `None` when this rule does not care.

@@ -1,12 +1,19 @@
 //! A pod as the scheduler sees it, worked out once.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use coracle_controllers::framework::Key;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use serde::Serialize;
 
-use crate::resources::{Resources, container_scoring_requests, requests, scoring_requests};
+use crate::{
+    resources::{Resources, container_scoring_requests, requests, scoring_requests},
+    shape::Shape,
+};
 
 /// A pod, and what its spec means.
 #[derive(Clone)]
@@ -23,10 +30,11 @@ pub struct PodInfo {
     pub wanting: Resources,
     /// The node's ports that it wants.
     pub ports: Vec<HostPort>,
+    shape: OnceLock<Shape>,
 }
 
 /// A port of a node: protocol, address and number.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct HostPort {
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
@@ -43,7 +51,7 @@ impl HostPort {
     /// True when both cannot be had on one node.
     pub fn conflicts(&self, other: &Self) -> bool {
         let overlap = self.address == other.address
-            || [&self.address, &other.address].contains(&&ANY_ADDRESS.to_owned());
+            || [&self.address, &other.address].iter().any(|address| *address == ANY_ADDRESS);
         self.number == other.number && self.protocol == other.protocol && overlap
     }
 }
@@ -58,7 +66,14 @@ impl PodInfo {
             }
             None => Default::default(),
         };
-        Self { uid: pod.metadata.uid.clone().unwrap_or_default(), pod, requests, scoring, wanting, ports }
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        Self { uid, pod, requests, scoring, wanting, ports, shape: OnceLock::new() }
+    }
+
+    /// What rules that read nodes alone look at of it; worked out when it is
+    /// first asked for, as most pods are never placed here.
+    pub(crate) fn shape(&self) -> &Shape {
+        self.shape.get_or_init(|| Shape::of(self))
     }
 
     /// Its spec.

@@ -11,9 +11,10 @@ use crate::{
     configuration::{self, ConfigurationError, Points},
     cycle::Search,
     objects::Objects,
-    plugin::{CycleState, Event, Happening, Permit, Plugin, Rejection, Room},
+    plugin::{CycleState, Event, Happening, Permit, Plugin, Reads, Rejection, Room},
     plugins::configured_plugins,
     pod::PodInfo,
+    shape::Shapes,
 };
 
 /// What sorts the queue here too; it cannot be replaced.
@@ -24,6 +25,7 @@ pub(crate) struct Profile {
     pub(crate) name: &'static str,
     pub(crate) percentage: usize,
     pub(crate) plugins: Vec<Arc<dyn Plugin>>,
+    pub(crate) shapes: Shapes,
     pub(crate) events: Recorder,
 }
 
@@ -151,6 +153,10 @@ impl Plugin for Selected {
         if self.on.pre_filter { self.inner.pre_filter(state, pod, nodes) } else { Ok(None) }
     }
 
+    fn filter_reads(&self, state: &CycleState, pod: &PodInfo) -> Reads {
+        if self.on.filter { self.inner.filter_reads(state, pod) } else { Reads::Nothing }
+    }
+
     fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
         if self.on.filter { self.inner.filter(state, pod, node) } else { Ok(()) }
     }
@@ -165,10 +171,14 @@ impl Plugin for Selected {
         if self.on.post_filter { self.inner.post_filter(search) } else { None }
     }
 
-    fn pre_score(&self, state: &mut CycleState, pod: &PodInfo, nodes: &[Arc<NodeInfo>]) {
+    fn pre_score(&self, state: &mut CycleState, pod: &PodInfo, nodes: &[&NodeInfo]) {
         if self.on.pre_score {
             self.inner.pre_score(state, pod, nodes);
         }
+    }
+
+    fn score_reads(&self, state: &CycleState, pod: &PodInfo) -> Reads {
+        if self.on.score { self.inner.score_reads(state, pod) } else { Reads::Nothing }
     }
 
     fn score(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Option<i64> {

@@ -5,7 +5,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -46,6 +46,11 @@ struct State {
     /// By the time at which something is to be done with a pod.
     due: BTreeSet<(Instant, String)>,
     sequence: u64,
+    /// Those that wait for help.
+    waiting: BTreeSet<String>,
+    /// How many things have happened, and which number the last of each kind was.
+    happened: u64,
+    last: BTreeMap<Happening, u64>,
 }
 
 struct Entry {
@@ -69,9 +74,11 @@ enum Place {
     },
     /// Not to be looked at until it changes.
     Gated,
-    /// Being worked on; what happened meanwhile.
+    /// Being worked on since so many things had happened.
     Taken {
-        happened: BTreeSet<Happening>,
+        since: u64,
+        /// The pod itself changed meanwhile.
+        changed: bool,
     },
 }
 
@@ -119,6 +126,13 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// The new state of a pod that is being worked on, if it is.
+    pub(crate) fn renew(&self, pod: PodInfo) {
+        if self.state.lock().pods.contains_key(&pod.uid) {
+            self.set(pod);
+        }
+    }
+
     /// Takes a pod out.
     pub(crate) fn remove(&self, uid: &str) {
         let mut state = self.state.lock();
@@ -132,12 +146,12 @@ impl Queue {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let now = Instant::now();
-        let waiting: Vec<String> = state
-            .pods
-            .iter()
-            .filter(|(_, entry)| matches!(entry.place, Place::Waiting { .. } | Place::Taken { .. }))
-            .map(|(uid, _)| uid.clone())
-            .collect();
+        state.happened += 1;
+        state.last.insert(event.what, state.happened);
+        if state.waiting.is_empty() {
+            return;
+        }
+        let waiting: Vec<String> = state.waiting.iter().cloned().collect();
         for uid in waiting {
             self.help_one(state, &uid, &event, now);
         }
@@ -148,9 +162,7 @@ impl Queue {
     fn help_one(&self, state: &mut State, uid: &str, event: &Event<'_>, now: Instant) {
         let Some(entry) = state.pods.get_mut(uid) else { return };
         match &mut entry.place {
-            Place::Taken { happened } => {
-                happened.insert(event.what);
-            }
+            Place::Taken { changed, .. } => *changed = true,
             Place::Waiting { plugins, rested, .. } if self.helps_pod(plugins, &entry.pod, event) => {
                 let rested = *rested;
                 state.unplace(uid);
@@ -212,7 +224,9 @@ impl Queue {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let Some(entry) = state.pods.get_mut(uid) else { return };
-        let Place::Taken { happened } = &entry.place else { return };
+        let Place::Taken { since, changed } = entry.place else { return };
+        let meanwhile = state.last.iter().filter(|(_, number)| **number > since).map(|(what, _)| *what);
+        let happened: Vec<Happening> = meanwhile.chain(changed.then_some(Happening::PodChanged)).collect();
         let rested = now + self.backoff.after(entry.attempts);
         let place = match back {
             Back::Rejected(plugins) if !happened.iter().any(|h| self.helps(&plugins, *h)) => {
@@ -236,6 +250,7 @@ impl State {
             }
             Place::Backoff { until } | Place::Waiting { until, .. } => {
                 self.due.remove(&(*until, uid.to_owned()));
+                self.waiting.remove(uid);
             }
             Place::Gated | Place::Taken { .. } => {}
         }
@@ -245,6 +260,9 @@ impl State {
         let Some(entry) = self.pods.get_mut(uid) else { return };
         if let Place::Backoff { until } | Place::Waiting { until, .. } = &place {
             self.due.insert((*until, uid.to_owned()));
+        }
+        if let Place::Waiting { .. } = &place {
+            self.waiting.insert(uid.to_owned());
         }
         entry.place = place;
     }
@@ -261,6 +279,7 @@ impl State {
                 return;
             }
             self.due.remove(&(due, uid.clone()));
+            self.waiting.remove(&uid);
             self.make_ready(&uid);
         }
     }
@@ -269,7 +288,7 @@ impl State {
         let (_, _, uid) = self.ready.pop_first()?;
         let entry = self.pods.get_mut(&uid)?;
         entry.attempts = entry.attempts.saturating_add(1);
-        entry.place = Place::Taken { happened: BTreeSet::new() };
+        entry.place = Place::Taken { since: self.happened, changed: false };
         Some(entry.pod.clone())
     }
 }

@@ -7,6 +7,7 @@ use k8s_openapi::{
     api::core::v1::{Container, PodSpec},
     apimachinery::pkg::api::resource::Quantity as Text,
 };
+use serde::Serialize;
 
 /// What a container without a request counts as when nodes are compared.
 const DEFAULT_MILLI_CPU: i64 = 100;
@@ -20,7 +21,7 @@ pub const MEMORY: &str = "memory";
 pub const EPHEMERAL_STORAGE: &str = "ephemeral-storage";
 
 /// An amount of each resource.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Resources {
     /// Thousandths of a CPU.
     pub milli_cpu: i64,

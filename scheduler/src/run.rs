@@ -1,6 +1,9 @@
 //! The scheduler's loop: what is seen goes into the cache and the queue, and
 //! pods come out of the queue one at a time.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use coracle_controllers::framework::{Change, Clock, Setup, Severity, Style};
@@ -11,7 +14,7 @@ use kube::{
 };
 use parking_lot::Mutex;
 use rand::{SeedableRng, rngs::StdRng};
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,10 +30,14 @@ use crate::{
     profile::{Profile, rules},
     queue::{Back, Backoff, Queue},
     report::{self, reference},
+    shape::Shapes,
 };
 
-/// Bindings and reports that may be under way at once.
+/// Requests of bindings and reports that may be under way at once.
 const AT_ONCE: usize = 128;
+/// Pods that may be on their way: most wait for room among those, some for
+/// volumes or for permission.
+const ON_THE_WAY: usize = 4096;
 
 /// What the scheduler is given.
 #[derive(Debug, Clone)]
@@ -73,6 +80,7 @@ pub fn start(setup: &mut Setup, config: Config) {
         profiles,
         cache: Mutex::default(),
         nominations: Mutex::default(),
+        requests: Semaphore::new(AT_ONCE),
         clock: config.clock,
     });
     let on_object = scheduler.clone();
@@ -118,7 +126,7 @@ fn profile_of(
         name => name.to_owned().leak(),
     };
     let events = setup.recorder(name, Style::Series).on_host(host);
-    Some(Profile { name, percentage: told.percentage, plugins, events })
+    Some(Profile { name, percentage: told.percentage, plugins, shapes: Shapes::default(), events })
 }
 
 struct Scheduler {
@@ -128,6 +136,8 @@ struct Scheduler {
     queue: Queue,
     cache: Mutex<Cache>,
     nominations: Mutex<Arc<Nominations>>,
+    /// Room for requests.
+    requests: Semaphore,
     clock: Clock,
 }
 
@@ -140,7 +150,7 @@ impl Scheduler {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(_) = under_way.join_next() => {}
-                pod = self.queue.next(), if under_way.len() < AT_ONCE => {
+                pod = self.queue.next(), if under_way.len() < ON_THE_WAY => {
                     self.place(pod, &mut start, &mut luck, &mut under_way);
                     // A long queue must not keep the watches from being read.
                     tokio::task::yield_now().await;
@@ -166,6 +176,7 @@ impl Scheduler {
             nodes: &nodes,
             nominations: &nominations,
             percentage: profile.percentage,
+            shapes: &profile.shapes,
             now: self.clock.now(),
         };
         match schedule_one(&moment, &pod, start, luck) {
@@ -178,7 +189,7 @@ impl Scheduler {
                     });
                     return;
                 }
-                self.cache.lock().set_pod(pod.clone(), &node);
+                self.cache.lock().assume(pod.clone(), &node);
                 if !nominations.is_empty() {
                     Arc::make_mut(&mut self.nominations.lock()).remove(&pod.uid);
                 }
@@ -247,7 +258,7 @@ impl Scheduler {
     async fn bind(&self, pod: Arc<PodInfo>, node: String) {
         let key = pod.key();
         let Some(profile) = self.profile(&pod) else { return };
-        let unbound = match bind(&profile.plugins, &self.client, &pod, &node).await {
+        let unbound = match bind(&profile.plugins, &self.client, &self.requests, &pod, &node).await {
             Ok(()) => {
                 // The watch takes it out of the queue; before that, it is
                 // worked on and so not given out again.
@@ -258,7 +269,7 @@ impl Scheduler {
             Err(unbound) => unbound,
         };
         profile.plugins.iter().rev().for_each(|plugin| plugin.unreserve(&pod, &node));
-        self.cache.lock().remove_pod(&pod.uid);
+        self.cache.lock().forget(&pod.uid);
         if pod.nominated().is_some() {
             Arc::make_mut(&mut self.nominations.lock()).follow(pod.clone(), None);
         }
@@ -285,6 +296,7 @@ impl Scheduler {
         if let Some(patch) = patch {
             let key = pod.key();
             let api = Api::<Pod>::namespaced(self.client.clone(), &key.namespace);
+            let _room = self.requests.acquire().await;
             if let Err(error) =
                 api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await
             {
@@ -344,7 +356,10 @@ impl Scheduler {
             if self.withdraw(&info.uid) {
                 self.queue.happened(Event { pods: (Some(&info), None), ..Happening::PodRemoved.into() });
             }
-        } else if !self.cache.lock().has_pod(&info.uid) {
+        } else if self.cache.lock().has_pod(&info.uid) {
+            // Should its binding fail, it is tried again as it is now.
+            self.queue.renew(info);
+        } else {
             let said = |pod: &Arc<Pod>| {
                 let node = pod.status.as_ref().and_then(|status| status.nominated_node_name.clone());
                 node.filter(|node| !node.is_empty())

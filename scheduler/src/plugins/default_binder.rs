@@ -8,13 +8,24 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::PostParams};
 
-use crate::{plugin::Plugin, pod::PodInfo};
+use crate::{
+    plugin::{CycleState, Plugin, Reads},
+    pod::PodInfo,
+};
 
 pub(super) struct DefaultBinder;
 
 impl Plugin for DefaultBinder {
     fn name(&self) -> &'static str {
         "DefaultBinder"
+    }
+
+    fn filter_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Nothing
+    }
+
+    fn score_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Nothing
     }
 
     fn bind<'a>(

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::tally::Tally;
 use crate::{
     cache::{NodeInfo, Snapshot},
-    plugin::{BEST, CycleState, Plugin, Rejection},
+    plugin::{BEST, CycleState, Plugin, Reads, Rejection},
     pod::PodInfo,
 };
 
@@ -48,6 +48,16 @@ impl Plugin for ImageLocality {
             nodes: nodes.nodes().len(),
         });
         Ok(None)
+    }
+
+    fn filter_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Nothing
+    }
+
+    fn score_reads(&self, state: &CycleState, _: &PodInfo) -> Reads {
+        // Without any of the images a node is worth nothing, as all the others.
+        let none = state.get::<Images>().is_none_or(|images| images.wanted.is_empty());
+        if none { Reads::Nothing } else { Reads::Cluster }
     }
 
     fn score(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> Option<i64> {

@@ -17,7 +17,7 @@ mod scheduling_gates;
 mod taint_toleration;
 pub(crate) mod tally;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod volumes;
 
 use std::{collections::BTreeMap, sync::Arc};

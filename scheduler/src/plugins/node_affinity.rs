@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::{
     cache::{NodeInfo, Snapshot},
-    plugin::{CycleState, Event, Happening, Plugin, Rejection, stretch},
+    plugin::{CycleState, Event, Happening, Plugin, Reads, Rejection, stretch},
     pod::PodInfo,
 };
 
@@ -78,6 +78,11 @@ impl Plugin for NodeAffinity {
         }
     }
 
+    fn filter_reads(&self, state: &CycleState, _: &PodInfo) -> Reads {
+        let any = state.get::<Selection>().is_none() && self.added.is_none();
+        if any { Reads::Nothing } else { Reads::Node }
+    }
+
     fn filter(&self, state: &CycleState, _: &PodInfo, info: &NodeInfo) -> Result<(), Rejection> {
         let Some(node) = &info.node else { return Ok(()) };
         if self.added.as_ref().is_some_and(|added| !added.matches(node)) {
@@ -87,6 +92,11 @@ impl Plugin for NodeAffinity {
             return Ok(());
         }
         Err(Rejection::unresolvable("node(s) didn't match Pod's node affinity/selector"))
+    }
+
+    fn score_reads(&self, state: &CycleState, _: &PodInfo) -> Reads {
+        let any = state.get::<Preferences>().is_none() && self.preferred.is_none();
+        if any { Reads::Nothing } else { Reads::Node }
     }
 
     fn score(&self, state: &CycleState, _: &PodInfo, info: &NodeInfo) -> Option<i64> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     cache::{NodeInfo, Snapshot},
-    plugin::{CycleState, Happening, Plugin, Rejection},
+    plugin::{CycleState, Happening, Plugin, Reads, Rejection},
     pod::PodInfo,
 };
 
@@ -37,6 +37,14 @@ impl Plugin for NodeDeclaredFeatures {
             state.put(Needed(needed));
         }
         Ok(None)
+    }
+
+    fn filter_reads(&self, state: &CycleState, _: &PodInfo) -> Reads {
+        if state.get::<Needed>().is_none() { Reads::Nothing } else { Reads::Cluster }
+    }
+
+    fn score_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Nothing
     }
 
     fn filter(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {

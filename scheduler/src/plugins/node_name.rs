@@ -2,7 +2,7 @@
 
 use crate::{
     cache::NodeInfo,
-    plugin::{CycleState, Happening, Plugin, Rejection},
+    plugin::{CycleState, Happening, Plugin, Reads, Rejection},
     pod::PodInfo,
 };
 
@@ -15,6 +15,14 @@ impl Plugin for NodeName {
 
     fn helped_by(&self, happening: Happening) -> bool {
         happening == Happening::NodeAdded
+    }
+
+    fn filter_reads(&self, _: &CycleState, pod: &PodInfo) -> Reads {
+        if pod.node().is_some() { Reads::Cluster } else { Reads::Nothing }
+    }
+
+    fn score_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Nothing
     }
 
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {

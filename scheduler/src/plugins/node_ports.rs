@@ -2,7 +2,7 @@
 
 use crate::{
     cache::NodeInfo,
-    plugin::{CycleState, Event, Happening, Plugin, Rejection},
+    plugin::{CycleState, Event, Happening, Plugin, Reads, Rejection},
     pod::PodInfo,
 };
 
@@ -22,6 +22,14 @@ impl Plugin for NodePorts {
         let frees =
             |gone: &PodInfo| gone.ports.iter().any(|had| pod.ports.iter().any(|port| port.conflicts(had)));
         event.pods.0.is_none_or(frees)
+    }
+
+    fn filter_reads(&self, _: &CycleState, pod: &PodInfo) -> Reads {
+        if pod.ports.is_empty() { Reads::Nothing } else { Reads::Node }
+    }
+
+    fn score_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Nothing
     }
 
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Node, Taint};
 use super::taint_toleration::tolerates;
 use crate::{
     cache::NodeInfo,
-    plugin::{CycleState, Event, Happening, Plugin, Rejection},
+    plugin::{CycleState, Event, Happening, Plugin, Reads, Rejection},
     pod::PodInfo,
 };
 
@@ -24,6 +24,14 @@ impl Plugin for NodeUnschedulable {
         let _ = pod;
         let cordoned = |node: &Node| node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
         event.nodes.1.is_none_or(|after| !cordoned(after) && event.nodes.0.is_none_or(cordoned))
+    }
+
+    fn filter_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Node
+    }
+
+    fn score_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Nothing
     }
 
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {

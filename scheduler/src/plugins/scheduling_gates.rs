@@ -1,7 +1,7 @@
 //! A pod with scheduling gates waits until they are gone.
 
 use crate::{
-    plugin::{Happening, Plugin, Rejection},
+    plugin::{CycleState, Happening, Plugin, Reads, Rejection},
     pod::PodInfo,
 };
 
@@ -14,6 +14,14 @@ impl Plugin for SchedulingGates {
 
     fn helped_by(&self, happening: Happening) -> bool {
         happening == Happening::PodChanged
+    }
+
+    fn filter_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Nothing
+    }
+
+    fn score_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Nothing
     }
 
     fn pre_enqueue(&self, pod: &PodInfo) -> Result<(), Rejection> {

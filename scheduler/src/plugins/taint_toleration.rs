@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
 
 use crate::{
     cache::NodeInfo,
-    plugin::{CycleState, Event, Happening, Plugin, Rejection, stretch},
+    plugin::{CycleState, Event, Happening, Plugin, Reads, Rejection, stretch},
     pod::PodInfo,
 };
 
@@ -28,11 +28,19 @@ impl Plugin for TaintToleration {
         !event.nodes.1.is_some_and(kept) && event.nodes.0.is_none_or(kept)
     }
 
+    fn filter_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Node
+    }
+
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
         match keeps_away(pod, node) {
             None => Ok(()),
             Some(_) => Err(Rejection::unresolvable("node(s) had untolerated taint(s)")),
         }
+    }
+
+    fn score_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Node
     }
 
     fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Option<i64> {

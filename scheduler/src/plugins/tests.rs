@@ -12,7 +12,7 @@ use crate::{
     report,
 };
 
-pub(super) fn merge(target: &mut Value, change: Value) {
+pub(crate) fn merge(target: &mut Value, change: Value) {
     match (target, change) {
         (Value::Object(target), Value::Object(change)) => {
             for (key, value) in change {
@@ -24,7 +24,7 @@ pub(super) fn merge(target: &mut Value, change: Value) {
 }
 
 /// A node with four CPUs, 8 GiB and room for three pods.
-pub(super) fn node(name: &str, change: Value) -> Arc<Node> {
+pub(crate) fn node(name: &str, change: Value) -> Arc<Node> {
     let mut node = json!({
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
         "spec": {},
@@ -35,7 +35,7 @@ pub(super) fn node(name: &str, change: Value) -> Arc<Node> {
 }
 
 /// A pod that asks for one CPU and 1 GiB.
-pub(super) fn pod(name: &str, spec: Value) -> PodInfo {
+pub(crate) fn pod(name: &str, spec: Value) -> PodInfo {
     let mut pod = json!({
         "metadata": {"name": name, "namespace": "a", "uid": name},
         "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}]},
@@ -66,6 +66,7 @@ fn place(nodes: &Snapshot, pod: &PodInfo, seed: u64) -> String {
         nodes,
         nominations: &Default::default(),
         percentage: 0,
+        shapes: &Default::default(),
         now: jiff::Timestamp::UNIX_EPOCH,
     };
     match schedule_one(&moment, pod, &mut 0, &mut luck) {
@@ -231,6 +232,7 @@ fn a_long_search_goes_on_where_it_stopped() {
             nodes: &nodes,
             nominations: &Default::default(),
             percentage: 0,
+            shapes: &Default::default(),
             now: jiff::Timestamp::UNIX_EPOCH,
         };
         schedule_one(&moment, &pod("p", json!({})), &mut start, &mut luck);

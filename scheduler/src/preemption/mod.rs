@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::{
     cycle::{Diagnosis, Search},
     objects::Objects,
-    plugin::{Nomination, Plugin, Rejection, Room},
+    plugin::{CycleState, Nomination, Plugin, Reads, Rejection, Room},
     pod::PodInfo,
     report,
 };
@@ -63,6 +63,14 @@ impl DefaultPreemption {
 impl Plugin for DefaultPreemption {
     fn name(&self) -> &'static str {
         "DefaultPreemption"
+    }
+
+    fn filter_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Nothing
+    }
+
+    fn score_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Nothing
     }
 
     fn post_filter(&self, search: &mut Search<'_>) -> Option<Room> {

@@ -75,6 +75,7 @@ impl World {
             nodes: &self.cache.snapshot(),
             nominations: &self.nominations,
             percentage: 0,
+            shapes: &Default::default(),
             now: Timestamp::UNIX_EPOCH,
         };
         match schedule_one(&moment, pod, &mut 0, &mut StdRng::seed_from_u64(3)) {

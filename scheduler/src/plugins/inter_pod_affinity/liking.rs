@@ -12,7 +12,6 @@ use crate::{cache::NodeInfo, plugin::BEST, pod::PodInfo};
 
 /// What a cycle knows of preferred terms: what being in each domain is worth.
 pub(super) struct Liking {
-    slots: Arc<HashMap<String, usize>>,
     worth: Vec<Domains>,
 }
 
@@ -51,12 +50,14 @@ impl Liking {
                 Wish::Need | Wish::Refuse => {}
             }
         }
-        Ok(any.then(|| Self { slots: view.slots(), worth: worth.into_values().collect() }))
+        Ok(any.then(|| Self { worth: worth.into_values().collect() }))
     }
 
     pub(super) fn score(&self, info: &NodeInfo) -> i64 {
-        let Some(slot) = self.slots.get(info.name()).copied() else { return 0 };
-        self.worth.iter().filter_map(|domains| domains.at(slot).map(|domain| domains.count(domain))).sum()
+        self.worth
+            .iter()
+            .filter_map(|domains| domains.at(info.slot).map(|domain| domains.count(domain)))
+            .sum()
     }
 }
 

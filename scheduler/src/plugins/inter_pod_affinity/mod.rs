@@ -15,7 +15,7 @@ use super::tally::{Labels, Tally, Term};
 use crate::{
     cache::{NodeInfo, Snapshot},
     objects::Objects,
-    plugin::{CycleState, Event, Happening, Plugin, Rejection},
+    plugin::{CycleState, Event, Happening, Plugin, Reads, Rejection},
     pod::PodInfo,
 };
 use liking::Liking;
@@ -117,6 +117,10 @@ impl Plugin for InterPodAffinity {
         Ok(None)
     }
 
+    fn filter_reads(&self, state: &CycleState, _: &PodInfo) -> Reads {
+        if state.get::<Near>().is_none() { Reads::Nothing } else { Reads::Cluster }
+    }
+
     fn filter(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
         state.get::<Near>().map_or(Ok(()), |near| near.filter(node))
     }
@@ -127,7 +131,7 @@ impl Plugin for InterPodAffinity {
         }
     }
 
-    fn pre_score(&self, state: &mut CycleState, pod: &PodInfo, _: &[Arc<NodeInfo>]) {
+    fn pre_score(&self, state: &mut CycleState, pod: &PodInfo, _: &[&NodeInfo]) {
         let Some(Nodes(nodes)) = state.get::<Nodes>() else { return };
         let Args { hard_pod_affinity_weight, ignore_preferred_terms_of_existing_pods } = self.args;
         let liking = Liking::new(
@@ -141,6 +145,10 @@ impl Plugin for InterPodAffinity {
         if let Ok(Some(liking)) = liking {
             state.put(liking);
         }
+    }
+
+    fn score_reads(&self, state: &CycleState, _: &PodInfo) -> Reads {
+        if state.get::<Liking>().is_none() { Reads::Nothing } else { Reads::Cluster }
     }
 
     fn score(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> Option<i64> {

@@ -1,6 +1,6 @@
 //! What must hold between a pod and those that are placed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use coracle_api::selector::SelectorError;
 use k8s_openapi::api::core::v1::Node;
@@ -22,11 +22,12 @@ const NOT_WANTED: &str = "node(s) didn't satisfy existing pods anti-affinity rul
 /// What a cycle knows of required terms.
 #[derive(Clone)]
 pub(super) struct Near {
-    slots: Arc<HashMap<String, usize>>,
     /// The pod's own terms, with how many pods meet all of them in each domain.
     needs: Vec<Domains>,
     /// Those pods.
     needed: Option<Sort>,
+    /// How many of them there are, each as often as there are terms.
+    found: i64,
     /// The pod meets its own terms: it may be the first.
     first: bool,
     /// Its terms that refuse pods, with how many of those there are.
@@ -70,11 +71,12 @@ impl Near {
             return Ok(None);
         }
         let first = needed.as_ref().is_some_and(|sort| sort.holds(pod));
-        Ok(Some(Self { slots: view.slots(), needs, needed, first, refused, refusing, namespace_labels }))
+        let found = needs.iter().flat_map(|domains| domains.counts.iter()).sum();
+        Ok(Some(Self { needs, needed, found, first, refused, refusing, namespace_labels }))
     }
 
     pub(super) fn filter(&self, info: &NodeInfo) -> Result<(), Rejection> {
-        let Some(slot) = self.slots.get(info.name()).copied() else { return Ok(()) };
+        let slot = info.slot;
         if !self.has_what_it_needs(slot) {
             return Err(Rejection::unresolvable(NOT_NEAR));
         }
@@ -94,14 +96,17 @@ impl Near {
             let Some(domain) = domains.at(slot) else { return false };
             met &= domains.count(domain) > 0;
         }
-        met || self.first && self.needs.iter().all(|domains| domains.counts.iter().all(|count| *count == 0))
+        met || self.first && self.found == 0
     }
 
     /// `other` comes to the node, or goes when `more` is -1: what if?
     pub(super) fn suppose(&mut self, pod: &PodInfo, other: &PodInfo, info: &NodeInfo, more: i64) {
-        let Some(slot) = self.slots.get(info.name()).copied() else { return };
+        let slot = info.slot;
         if self.needed.as_ref().is_some_and(|sort| sort.holds(other)) {
-            self.needs.iter_mut().for_each(|domains| add(domains, slot, more));
+            for domains in self.needs.iter_mut().filter(|domains| domains.at(slot).is_some()) {
+                add(domains, slot, more);
+                self.found += more;
+            }
         }
         for (sort, domains) in &mut self.refused {
             if sort.holds(other) {

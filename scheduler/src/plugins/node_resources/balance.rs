@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Weighed, cpu_and_memory, share};
 use crate::{
     cache::NodeInfo,
-    plugin::{BEST, CycleState, Plugin},
+    plugin::{BEST, CycleState, Plugin, Reads},
     pod::PodInfo,
 };
 
@@ -34,6 +34,14 @@ impl BalancedAllocation {
 impl Plugin for BalancedAllocation {
     fn name(&self) -> &'static str {
         "NodeResourcesBalancedAllocation"
+    }
+
+    fn filter_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Nothing
+    }
+
+    fn score_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Node
     }
 
     fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Option<i64> {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::strategy::Strategy;
 use crate::{
     cache::NodeInfo,
-    plugin::{CycleState, Event, Happening, Plugin, Rejection},
+    plugin::{CycleState, Event, Happening, Plugin, Reads, Rejection},
     pod::PodInfo,
     resources::Resources,
 };
@@ -50,6 +50,10 @@ impl Plugin for NodeResourcesFit {
         self.lacking(pod, &NodeInfo { allocatable, ..NodeInfo::default() }).is_empty()
     }
 
+    fn filter_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Node
+    }
+
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
         let lacking = self.lacking(pod, node);
         if lacking.is_empty() {
@@ -58,6 +62,10 @@ impl Plugin for NodeResourcesFit {
         // Where a single resource exceeds the whole node, no removal helps.
         let resolvable = lacking.iter().all(|(_, resolvable)| *resolvable);
         Err(Rejection { reasons: lacking.into_iter().map(|(reason, _)| reason).collect(), resolvable })
+    }
+
+    fn score_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Node
     }
 
     fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Option<i64> {

@@ -76,7 +76,7 @@ impl Counting {
         all: bool,
     ) -> Vec<Seen> {
         let labelled: Vec<_> = constraints.iter().map(|constraint| view.nodes_by(&constraint.key)).collect();
-        let count = view.nodes().count();
+        let count = view.count();
         let everywhere = |nodes: &Arc<Vec<u32>>| nodes.iter().map(|n| *n as usize).sum::<usize>() == count;
         let alike = !all || constraints.len() == 1 || labelled.iter().all(|(_, nodes)| everywhere(nodes));
         let any =

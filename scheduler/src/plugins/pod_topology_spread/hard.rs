@@ -1,6 +1,6 @@
 //! Constraints that must hold.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     super::tally::View,
@@ -15,7 +15,6 @@ const UNLABELLED: &str = "node(s) didn't match pod topology spread constraints (
 /// What a cycle knows of a pod's hard constraints.
 #[derive(Clone)]
 pub(super) struct Hard {
-    slots: Arc<HashMap<String, usize>>,
     counting: Arc<Counting>,
     constraints: Arc<Vec<Constraint>>,
     seen: Vec<Seen>,
@@ -29,13 +28,13 @@ impl Hard {
         let seen = counting.see(view, &constraints, pod, true);
         let lowest = constraints.iter().zip(&seen).map(lowest).collect();
         let (counting, constraints) = (Arc::new(counting), Arc::new(constraints));
-        Self { slots: view.slots(), counting, constraints, seen, lowest }
+        Self { counting, constraints, seen, lowest }
     }
 
     pub(super) fn filter(&self, info: &NodeInfo) -> Result<(), Rejection> {
-        let Some(slot) = self.slots.get(info.name()) else { return Ok(()) };
+        let slot = info.slot;
         for ((constraint, seen), lowest) in self.constraints.iter().zip(&self.seen).zip(&self.lowest) {
-            let Some(domain) = seen.domain(*slot) else { return Err(Rejection::unresolvable(UNLABELLED)) };
+            let Some(domain) = seen.domain(slot) else { return Err(Rejection::unresolvable(UNLABELLED)) };
             let there = if seen.nodes.get(domain).is_some_and(|n| *n > 0) { seen.count(domain) } else { 0 };
             if there + i64::from(constraint.own) - lowest > constraint.max_skew {
                 return Err(Rejection::resolvable(UNEVEN));
@@ -46,7 +45,7 @@ impl Hard {
 
     /// `other` comes to the node, or goes when `more` is -1: what if?
     pub(super) fn suppose(&mut self, pod: &PodInfo, other: &PodInfo, info: &NodeInfo, more: i64) {
-        let Some(slot) = self.slots.get(info.name()).copied() else { return };
+        let slot = info.slot;
         if self.seen.iter().any(|seen| seen.domain(slot).is_none()) {
             return;
         }

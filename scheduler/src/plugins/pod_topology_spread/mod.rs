@@ -19,7 +19,7 @@ use super::tally::Tally;
 use crate::{
     cache::{NodeInfo, Snapshot},
     objects::Objects,
-    plugin::{CycleState, Event, Happening, Plugin, Rejection},
+    plugin::{CycleState, Event, Happening, Plugin, Reads, Rejection},
     pod::PodInfo,
 };
 use constraint::Constraint;
@@ -147,6 +147,10 @@ impl Plugin for PodTopologySpread {
         Ok(None)
     }
 
+    fn filter_reads(&self, state: &CycleState, _: &PodInfo) -> Reads {
+        if state.get::<Hard>().is_none() { Reads::Nothing } else { Reads::Cluster }
+    }
+
     fn filter(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
         state.get::<Hard>().map_or(Ok(()), |hard| hard.filter(node))
     }
@@ -157,7 +161,7 @@ impl Plugin for PodTopologySpread {
         }
     }
 
-    fn pre_score(&self, state: &mut CycleState, pod: &PodInfo, fitting: &[Arc<NodeInfo>]) {
+    fn pre_score(&self, state: &mut CycleState, pod: &PodInfo, fitting: &[&NodeInfo]) {
         let Some(Nodes(nodes)) = state.get::<Nodes>() else { return };
         // A selector that cannot be read was refused before.
         let constraints = self.constraints(pod, SOFT).unwrap_or_default();
@@ -167,6 +171,10 @@ impl Plugin for PodTopologySpread {
         let all = !own(pod).is_empty() || !self.system;
         let soft = Soft::new(&mut self.tally.at(nodes), &constraints, pod, fitting, all);
         state.put(soft);
+    }
+
+    fn score_reads(&self, state: &CycleState, _: &PodInfo) -> Reads {
+        if state.get::<Soft>().is_none() { Reads::Nothing } else { Reads::Cluster }
     }
 
     fn score(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> Option<i64> {

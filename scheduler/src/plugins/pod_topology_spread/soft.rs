@@ -1,9 +1,6 @@
 //! Constraints that should hold.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     super::tally::View,
@@ -18,7 +15,6 @@ const IGNORED: i64 = -1;
 
 /// What a cycle knows of a pod's soft constraints.
 pub(super) struct Soft {
-    slots: Arc<HashMap<String, usize>>,
     /// Nodes that lack a label are no good.
     all: bool,
     constraints: Vec<Weighed>,
@@ -38,14 +34,12 @@ impl Soft {
         view: &mut View<'_>,
         constraints: &[Constraint],
         pod: &PodInfo,
-        fitting: &[Arc<NodeInfo>],
+        fitting: &[&NodeInfo],
         all: bool,
     ) -> Self {
-        let slots = view.slots();
         let seen = Counting::of(pod).see(view, constraints, pod, all);
-        let fitting: Vec<usize> = fitting.iter().filter_map(|info| slots.get(info.name()).copied()).collect();
-        let labelled = |slot: &&usize| !all || seen.iter().all(|seen| seen.domain(**slot).is_some());
-        let compared: Vec<usize> = fitting.iter().filter(labelled).copied().collect();
+        let labelled = |slot: &usize| !all || seen.iter().all(|seen| seen.domain(*slot).is_some());
+        let compared: Vec<usize> = fitting.iter().map(|info| info.slot).filter(labelled).collect();
         let on = constraints.iter().map(|constraint| {
             let sort = constraint.sort.as_ref().filter(|_| constraint.key == HOSTNAME);
             let none = (constraint.key == HOSTNAME).then(Arc::default);
@@ -62,11 +56,11 @@ impl Soft {
             Weighed { max_skew: constraint.max_skew, seen, on, weight: ((domains + 2) as f64).ln() }
         };
         let constraints = constraints.iter().zip(seen).zip(on).map(weigh).collect();
-        Self { slots, all, constraints }
+        Self { all, constraints }
     }
 
     pub(super) fn score(&self, info: &NodeInfo) -> i64 {
-        let Some(slot) = self.slots.get(info.name()).copied() else { return IGNORED };
+        let slot = info.slot;
         if self.all && self.constraints.iter().any(|constraint| constraint.seen.domain(slot).is_none()) {
             return IGNORED;
         }

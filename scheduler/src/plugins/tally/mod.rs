@@ -17,7 +17,7 @@ mod term;
 mod tests;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -71,12 +71,13 @@ impl Domains {
 
 #[derive(Default)]
 struct Counts {
-    /// By slot; a slot is a node's number as long as it is there.
+    /// By slot.
     nodes: Vec<Option<Arc<NodeInfo>>>,
-    slots: Arc<HashMap<String, usize>>,
-    /// The slots in the order of the snapshot.
-    order: Vec<usize>,
-    free: Vec<usize>,
+    /// How many there are.
+    known: usize,
+    /// The cache and the number of the snapshot that they are of.
+    source: Arc<()>,
+    version: u64,
     columns: HashMap<Arc<str>, Column>,
     groups: HashMap<Sort, Group>,
     selected: HashMap<String, Selected>,
@@ -98,20 +99,20 @@ impl Tally {
     /// The counts as of `snapshot`.
     pub(crate) fn at(&self, snapshot: &Snapshot) -> View<'_> {
         let mut counts = self.0.lock();
-        counts.follow(snapshot.nodes());
+        counts.follow(snapshot);
         View(counts)
     }
 }
 
 impl View<'_> {
-    /// The slot of each node, by its name.
-    pub(crate) fn slots(&self) -> Arc<HashMap<String, usize>> {
-        self.0.slots.clone()
-    }
-
     /// The nodes with their slots.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = (usize, &Arc<NodeInfo>)> {
-        self.0.order.iter().filter_map(|slot| Some((*slot, self.0.nodes.get(*slot)?.as_ref()?)))
+        self.0.nodes.iter().enumerate().filter_map(|(slot, info)| Some((slot, info.as_ref()?)))
+    }
+
+    /// How many nodes there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.known
     }
 
     /// The domain of each slot by the label `key`, and how many nodes are in
@@ -186,58 +187,48 @@ impl View<'_> {
 }
 
 impl Counts {
-    fn follow(&mut self, nodes: &[Arc<NodeInfo>]) {
+    fn follow(&mut self, snapshot: &Snapshot) {
         self.now += 1;
-        let mut regrouped = self.order.len() != nodes.len();
-        for (at, info) in nodes.iter().enumerate() {
-            if regrouped {
-                break;
-            }
-            let slot = self.order.get(at).copied().unwrap_or_default();
-            match self.nodes.get(slot).and_then(Option::as_ref) {
-                Some(known) if Arc::ptr_eq(known, info) => {}
-                Some(known) if known.name() == info.name() => self.update(slot, Some(info)),
-                _ => regrouped = true,
-            }
+        let same = Arc::ptr_eq(&self.source, &snapshot.source);
+        if same && self.version == snapshot.version {
+            return;
         }
-        if regrouped {
-            self.regroup(nodes);
+        match snapshot.changed() {
+            Some(changed) if same && self.version + 1 == snapshot.version => {
+                changed.for_each(|info| self.update(info.slot, Some(info)));
+            }
+            _ => self.compare(snapshot.nodes()),
         }
+        self.source = snapshot.source.clone();
+        self.version = snapshot.version;
     }
 
-    /// Nodes came, went, or are in another order.
-    fn regroup(&mut self, nodes: &[Arc<NodeInfo>]) {
-        let names: HashSet<&str> = nodes.iter().map(|info| info.name()).collect();
-        let gone: Vec<(String, usize)> = self
-            .slots
-            .iter()
-            .filter(|(name, _)| !names.contains(name.as_str()))
-            .map(|(name, slot)| (name.clone(), *slot))
-            .collect();
-        for (name, slot) in gone {
-            self.update(slot, None);
-            Arc::make_mut(&mut self.slots).remove(&name);
-            self.free.push(slot);
-        }
-        self.order.clear();
+    /// Looks for what differs.
+    fn compare(&mut self, nodes: &[Arc<NodeInfo>]) {
+        let slots = nodes.iter().map(|info| info.slot + 1).max().unwrap_or(0).max(self.nodes.len());
+        let mut now: Vec<Option<&Arc<NodeInfo>>> = vec![None; slots];
         for info in nodes {
-            let slot = self.slots.get(info.name()).copied().unwrap_or_else(|| {
-                let slot = self.free.pop().unwrap_or_else(|| {
-                    self.nodes.push(None);
-                    self.nodes.len() - 1
-                });
-                Arc::make_mut(&mut self.slots).insert(info.name().to_owned(), slot);
-                slot
-            });
-            self.order.push(slot);
-            if !self.nodes.get(slot).and_then(Option::as_ref).is_some_and(|known| Arc::ptr_eq(known, info)) {
-                self.update(slot, Some(info));
+            if let Some(place) = now.get_mut(info.slot) {
+                *place = Some(info);
+            }
+        }
+        for (slot, info) in now.into_iter().enumerate() {
+            let same = match (self.nodes.get(slot).and_then(Option::as_ref), info) {
+                (Some(known), Some(info)) => Arc::ptr_eq(known, info),
+                (known, info) => known.is_none() && info.is_none(),
+            };
+            if !same {
+                self.update(slot, info);
             }
         }
     }
 
     fn update(&mut self, slot: usize, after: Option<&Arc<NodeInfo>>) {
+        if self.nodes.len() <= slot {
+            self.nodes.resize(slot + 1, None);
+        }
         let before = self.nodes.get_mut(slot).and_then(|place| std::mem::replace(place, after.cloned()));
+        self.known = self.known + usize::from(after.is_some()) - usize::from(before.is_some());
         for pod in only_in(before.as_deref(), after.map(Arc::as_ref)) {
             self.change(pod, slot, -1);
         }
@@ -298,6 +289,7 @@ impl Counts {
         let (before, after) = (node(before), node(after));
         if let (Some(before), Some(after)) = (before, after)
             && before.metadata.labels == after.metadata.labels
+            && before.metadata.name == after.metadata.name
         {
             return;
         }
@@ -366,12 +358,12 @@ impl Counts {
 /// The pods of `one` that `other` is without, or counts otherwise.
 fn only_in<'a>(one: Option<&'a NodeInfo>, other: Option<&'a NodeInfo>) -> Vec<&'a Arc<PodInfo>> {
     // Both are in the order of uids: side by side is cheaper than looking up.
-    let mut others = other.into_iter().flat_map(|other| &other.pods).peekable();
+    let mut others = other.into_iter().flat_map(|other| other.pods.values()).peekable();
     let mut only = Vec::new();
-    for (uid, pod) in one.into_iter().flat_map(|one| &one.pods) {
-        while others.next_if(|(other, _)| *other < uid).is_some() {}
-        let same = others.peek().filter(|(other, _)| *other == uid);
-        if !same.is_some_and(|(_, other)| counts_alike(pod, other)) {
+    for pod in one.into_iter().flat_map(|one| one.pods.values()) {
+        while others.next_if(|other| !Arc::ptr_eq(other, pod) && other.uid < pod.uid).is_some() {}
+        let same = others.peek().filter(|other| Arc::ptr_eq(other, pod) || other.uid == pod.uid);
+        if !same.is_some_and(|other| counts_alike(pod, other)) {
             only.push(pod);
         }
     }

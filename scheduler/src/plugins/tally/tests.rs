@@ -47,9 +47,8 @@ fn told(tally: &Tally, snapshot: &Snapshot, incoming: &PodInfo) -> Vec<(String, 
         let pods = view.pods_by(&sort(), key);
         let on = view.pods_on(&sort());
         let wished = view.wished_of(incoming, None);
-        let slots = view.slots();
         for info in snapshot.nodes() {
-            let slot = slots[info.name()];
+            let slot = info.slot;
             let there = pods.at(slot).map_or(-1, |domain| pods.count(domain));
             let refused = wished.iter().filter(|(one, _)| &*one.key == key);
             let refused = refused.map(|(_, domains)| domains.at(slot).map_or(0, |d| domains.count(d))).sum();

@@ -12,7 +12,7 @@ use super::{claim, claim_name, foreign, volumes};
 use crate::{
     cache::NodeInfo,
     objects::{BY_NODE, Objects},
-    plugin::{CycleState, Happening, Plugin, Rejection},
+    plugin::{CycleState, Happening, Plugin, Reads, Rejection},
     pod::PodInfo,
 };
 
@@ -28,6 +28,15 @@ impl Plugin for NodeVolumeLimits {
 
     fn helped_by(&self, happening: Happening) -> bool {
         matches!(happening, Happening::PodRemoved | Happening::Storage)
+    }
+
+    fn filter_reads(&self, _: &CycleState, pod: &PodInfo) -> Reads {
+        let any = volumes(pod).iter().all(|volume| claim_name(pod, volume).is_none());
+        if any { Reads::Nothing } else { Reads::Cluster }
+    }
+
+    fn score_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Nothing
     }
 
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {

@@ -8,7 +8,7 @@ use super::{super::tally::Tally, claim, namespace, not_found, volumes};
 use crate::{
     cache::{NodeInfo, Snapshot},
     objects::Objects,
-    plugin::{CycleState, Happening, Plugin, Rejection},
+    plugin::{CycleState, Happening, Plugin, Reads, Rejection},
     pod::PodInfo,
 };
 
@@ -64,6 +64,11 @@ impl Plugin for VolumeRestrictions {
         Ok(None)
     }
 
+    fn filter_reads(&self, state: &CycleState, pod: &PodInfo) -> Reads {
+        let any = state.get::<Alone>().is_none() && !volumes(pod).iter().any(is_single);
+        if any { Reads::Nothing } else { Reads::Cluster }
+    }
+
     fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
         let mut single = volumes(pod).iter().filter(|volume| is_single(volume)).peekable();
         if single.peek().is_some() {
@@ -76,6 +81,10 @@ impl Plugin for VolumeRestrictions {
             Some(alone) if alone.used > 0 => Err(Rejection::resolvable(IN_USE)),
             _ => Ok(()),
         }
+    }
+
+    fn score_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
+        Reads::Nothing
     }
 
     fn suppose(&self, state: &mut CycleState, pod: &PodInfo, other: &PodInfo, _: &NodeInfo, more: i64) {

@@ -28,7 +28,7 @@ use super::{super::node_resources::Point, claim, claim_name, foreign, not_found,
 use crate::{
     cache::{NodeInfo, Snapshot},
     objects::Objects,
-    plugin::{CycleState, Happening, Plugin, Rejection},
+    plugin::{CycleState, Happening, Plugin, Reads, Rejection},
     pod::PodInfo,
 };
 use plan::{Claims, Plan};
@@ -160,6 +160,10 @@ impl Plugin for VolumeBinding {
         Ok(None)
     }
 
+    fn filter_reads(&self, state: &CycleState, _: &PodInfo) -> Reads {
+        if state.get::<Claims>().is_none() { Reads::Nothing } else { Reads::Cluster }
+    }
+
     fn filter(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
         let (Some(claims), Some(plans)) = (state.get::<Claims>(), state.get::<Arc<Plans>>()) else {
             return Ok(());
@@ -167,6 +171,10 @@ impl Plugin for VolumeBinding {
         let plan = claims.plan(node, &self.objects)?;
         plans.0.lock().insert(node.name().to_owned(), plan);
         Ok(())
+    }
+
+    fn score_reads(&self, state: &CycleState, pod: &PodInfo) -> Reads {
+        self.filter_reads(state, pod)
     }
 
     fn score(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> Option<i64> {
