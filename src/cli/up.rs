@@ -18,6 +18,9 @@ use crate::{
     pki::{Names, Pki},
 };
 
+/// The most nodes whose pods' events somebody may want to read.
+const READ_BY_PEOPLE: usize = 100;
+
 #[derive(Args)]
 pub(super) struct Up {
     #[command(flatten)]
@@ -41,6 +44,10 @@ pub(super) struct Up {
     /// How many simulated nodes there are
     #[arg(long, default_value_t = 1, value_name = "N")]
     nodes: usize,
+    /// Whether simulated nodes report of each pod that its images were pulled and its containers created and started
+    /// [default: while there are no more than 100 nodes: thousands are there for load, and nobody reads theirs]
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_short_help = true)]
+    pod_events: Option<bool>,
     #[command(flatten)]
     controllers: Settings,
     /// Whether a scheduler runs
@@ -127,6 +134,7 @@ impl Up {
             ..Options::default()
         };
         options.control.local_volumes = Some(data.volumes());
+        options.simulation.pod_events = self.pod_events.unwrap_or(self.nodes <= READ_BY_PEOPLE);
         options.config.service_range.clone_from(&self.service_cluster_ip_range);
         Ok(options)
     }

@@ -13,6 +13,7 @@ mod node;
 mod replica_set;
 mod replication_controller;
 mod resource_quota;
+mod scale;
 mod stateful_set;
 mod ttl;
 mod volume;

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Instant};
 
 use coracle_api::Object;
 use coracle_store::{Record, StoreError, Write as Commit};
+use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -24,6 +25,8 @@ use crate::{
 };
 
 const TRIES: usize = 16;
+/// Objects of a collection that are deleted at once.
+const AT_ONCE: usize = 64;
 
 /// What came of a deletion.
 pub enum Deleted {
@@ -153,7 +156,7 @@ impl Registry {
         user: &User,
     ) -> Result<Listing, ApiError> {
         let listing = self.list(target, list).await?;
-        for record in &listing.records {
+        let deletions = listing.records.iter().map(|record| async move {
             let object = codec::json::parse_stored(&record.bytes);
             let one = Target {
                 row: target.row.clone(),
@@ -161,10 +164,16 @@ impl Registry {
                 name: object.name().to_owned(),
             };
             match self.delete(&one, options, user).await {
-                Ok(_) | Err(ApiError::NotFound(_)) => {}
-                Err(error) => return Err(error),
+                Ok(_) | Err(ApiError::NotFound(_)) => Ok(()),
+                Err(error) => Err(error),
             }
+        });
+        // Several at once: what they commit goes to the disk together.
+        let mut done = stream::iter(deletions).buffer_unordered(AT_ONCE);
+        while let Some(outcome) = done.next().await {
+            outcome?;
         }
+        drop(done);
         Ok(listing)
     }
 }

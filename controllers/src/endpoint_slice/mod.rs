@@ -46,6 +46,8 @@ const CONTROLLER_NAME: &str = "endpointslice-controller.k8s.io";
 const WORKERS: usize = 5;
 /// How long changes of slices by others are gathered.
 const GATHERED: Duration = Duration::from_secs(1);
+/// Time for which changes of nodes are gathered.
+const ZONES_GATHERED: Duration = Duration::from_millis(200);
 /// The name of the index of slices by their service and who keeps them.
 const BY_SERVICE: &str = "service and manager";
 
@@ -72,7 +74,8 @@ pub(crate) fn start(setup: &mut Setup) {
     nodes.on_change(move |change| {
         let seen = |node: &Node| (topology::is_node_ready(node), node.metadata.labels.clone());
         if change.before.map(|node| seen(node)) != change.after.map(|node| seen(node)) {
-            on_node.add("zones");
+            // Where nodes come by the thousand, one look at all of them will do.
+            on_node.add_after("zones", ZONES_GATHERED);
         }
     });
     let topology = Arc::<Mutex<Topology>>::default();

@@ -11,7 +11,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -32,6 +32,11 @@ use crate::{
 };
 
 const WORKERS: usize = 5;
+/// Changes of pods are gathered for so long for each pod that a set asks for: what a look at the set costs grows
+/// with them, and so does the number of changes.
+const GATHERED: Duration = Duration::from_micros(500);
+/// And for no longer than this.
+const GATHERED_LONGEST: Duration = Duration::from_millis(100);
 
 /// A kind that keeps a number of equal pods.
 pub(crate) trait Replicating:
@@ -82,7 +87,8 @@ fn start_of<K: Replicating>(setup: &mut Setup) {
     let (on_pod, known) = (queue.clone(), sets.store());
     pods.on_change(move |change| {
         for key in concerned(change, &known, |set, labels| matches(&K::as_set(set).spec.selector, labels)) {
-            on_pod.add(key);
+            let delay = known.get(&key).map_or(Duration::ZERO, |set| gathering(&K::as_set(&set)));
+            on_pod.add_after(key, delay);
         }
     });
     let control = PodControl {
@@ -94,6 +100,12 @@ fn start_of<K: Replicating>(setup: &mut Setup) {
     };
     let controller = ReplicaSets { sets: sets.store(), control };
     setup.reconcile(K::CONTROLLER, queue, WORKERS, controller);
+}
+
+/// How long changes of the set's pods are gathered.
+fn gathering(set: &ReplicaSet) -> Duration {
+    let pods = u32::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
+    GATHERED.saturating_mul(pods).min(GATHERED_LONGEST)
 }
 
 struct ReplicaSets<K: Replicating> {

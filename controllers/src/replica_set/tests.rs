@@ -1,10 +1,11 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
 use serde_json::{Value, json};
 
 use super::{
+    gathering,
     plan::{Observed, plan},
     ranking, status,
 };
@@ -156,4 +157,20 @@ fn the_status_counts_and_reports_failure_once() {
         None,
         json!({"replicas": 0, "terminatingReplicas": 0, "observedGeneration": 3}),
     );
+}
+
+#[test]
+fn changes_of_pods_are_gathered_by_the_size_of_the_set() {
+    let check = |replicas: Option<i32>, micros: u64| {
+        let mut set = ReplicaSet::default();
+        set.spec.replicas = replicas;
+        assert_eq!(gathering(&set), Duration::from_micros(micros), "{replicas:?}");
+    };
+    check(None, 500);
+    check(Some(0), 0);
+    check(Some(-1), 0);
+    check(Some(3), 1_500);
+    check(Some(100), 50_000);
+    check(Some(1_000), 100_000);
+    check(Some(i32::MAX), 100_000);
 }

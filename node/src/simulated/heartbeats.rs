@@ -107,7 +107,8 @@ impl Beats {
         };
         self.known.lock().entry(number).or_default().uid = registered.metadata.uid;
         self.queue.add(Beat::Lease(number));
-        self.queue.add_after(Beat::Status(number), self.fleet.config.report_every);
+        let first = first_report(number, self.fleet.names.len(), self.fleet.config.report_every);
+        self.queue.add_after(Beat::Status(number), first);
         Ok(Next::Change)
     }
 
@@ -174,6 +175,12 @@ impl Beats {
     }
 }
 
+/// When the node with this number, of `count`, reports for the first time after it registered: each at another
+/// moment, so that they do not come all at once, time and again.
+fn first_report(number: usize, count: usize, every: Duration) -> Duration {
+    every.mul_f64(((number + 1) as f64 / count.max(1) as f64).clamp(0.0, 1.0))
+}
+
 fn new_lease(name: &str, uid: Option<String>, now: Timestamp) -> Lease {
     let owner = uid.map(|uid| {
         vec![OwnerReference {
@@ -217,6 +224,19 @@ fn kept_transitions(mut conditions: Value, node: &Node) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reports_are_spread_over_their_period() {
+        let check = |number: usize, count: usize, seconds: u64| {
+            let first = first_report(number, count, Duration::from_secs(300));
+            assert_eq!(first, Duration::from_secs(seconds), "{number} of {count}");
+        };
+        check(0, 1, 300);
+        check(0, 3, 100);
+        check(2, 3, 300);
+        check(5, 3, 300);
+        check(0, 0, 300);
+    }
 
     #[test]
     fn transition_times_stay_while_nothing_changes() {
