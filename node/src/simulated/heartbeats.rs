@@ -166,7 +166,11 @@ impl Beats {
             },
         };
         match written {
-            Ok(lease) => self.known.lock().entry(number).or_default().lease = Some(lease),
+            Ok(mut lease) => {
+                // Without them, an update keeps them; and they are larger than the rest.
+                lease.metadata.managed_fields = None;
+                self.known.lock().entry(number).or_default().lease = Some(lease);
+            }
             // Somebody else wrote or deleted it: read it next time.
             Err(error) if error.is_conflict() || error.is_not_found() => {}
             Err(error) => return Err(error),
