@@ -33,7 +33,7 @@ pub(super) fn start(setup: &mut Setup, fleet: Arc<Fleet>) {
     let pods = Arc::new(Pods {
         client: setup.client.clone(),
         clock: setup.clock.clone(),
-        events: setup.recorder("kubelet", Style::Counted),
+        events: setup.recorder("kubelet", Style::Counted).modest(),
         fleet,
         store: reflector.store(),
         nodes,

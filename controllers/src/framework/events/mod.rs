@@ -84,17 +84,24 @@ pub struct Recorder {
     host: String,
     style: Style,
     sink: EventSink,
+    modest: bool,
 }
 
 impl Recorder {
     /// A recorder for `component`.
     pub fn new(component: &'static str, style: Style, sink: EventSink) -> Self {
-        Self { component, host: String::new(), style, sink }
+        Self { component, host: String::new(), style, sink, modest: false }
     }
 
     /// The same component on `host`.
     pub fn on_host(&self, host: impl Into<String>) -> Self {
         Self { host: host.into(), ..self.clone() }
+    }
+
+    /// The same, but what is normal is left out while many events wait: what is told of each of thousands must not
+    /// push out what is told of one.
+    pub fn modest(self) -> Self {
+        Self { modest: true, ..self }
     }
 
     /// Records that something happened to `object`.
@@ -117,6 +124,9 @@ impl Recorder {
         action: &'static str,
         message: String,
     ) {
+        if self.modest && severity == Severity::Normal && self.sink.0.capacity() < WAITING / 2 {
+            return;
+        }
         let occurrence = Occurrence {
             component: self.component,
             host: self.host.clone(),
@@ -223,4 +233,29 @@ impl Writer {
 
 fn namespace(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> &str {
     meta.namespace.as_deref().unwrap_or("default")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_modest_leaves_room_for_others() {
+        let (sink, mut source) = channel();
+        let others = Recorder::new("others", Style::Counted, sink);
+        let modest = others.clone().modest();
+        let say = |recorder: &Recorder, severity, times: usize| {
+            for _ in 0..times {
+                recorder.act(ObjectReference::default(), severity, "Tested", "", String::new());
+            }
+        };
+        say(&modest, Severity::Normal, WAITING);
+        assert_eq!(source.len(), WAITING / 2 + 1, "half of the room is left");
+        say(&modest, Severity::Warning, 1);
+        say(&others, Severity::Normal, 1);
+        assert_eq!(source.len(), WAITING / 2 + 3, "what needs attention is told");
+        while source.try_recv().is_ok() {}
+        say(&modest, Severity::Normal, 1);
+        assert_eq!(source.len(), 1);
+    }
 }
