@@ -79,12 +79,16 @@ impl Cluster {
         self.server.family().resident() as f64 / 1e6
     }
 
+    /// Processor time that all its processes have used, in seconds.
+    pub(super) fn cpu_s(&self) -> f64 {
+        self.server.family().cpu().as_secs_f64()
+    }
+
     /// Processor time that it uses when left alone for so long, in percent of one core.
     pub(super) async fn idle_percent(&self, time: Duration) -> f64 {
-        let (begin, before) = (Instant::now(), self.server.family().cpu());
+        let (begin, before) = (Instant::now(), self.cpu_s());
         tokio::time::sleep(time).await;
-        let used = self.server.family().cpu().saturating_sub(before);
-        used.as_secs_f64() / begin.elapsed().as_secs_f64() * 100.0
+        (self.cpu_s() - before) / begin.elapsed().as_secs_f64() * 100.0
     }
 
     pub(super) async fn stop(self) -> Result<(), LoadError> {

@@ -37,7 +37,10 @@ pub struct Scale {
 /// When the cluster does not start, or not all comes about in time.
 pub async fn measure(command: &[String], scale: Scale) -> Result<Value, LoadError> {
     let cluster = Cluster::start(command).await?;
-    let begin = if scale.create_nodes { Instant::now() } else { cluster.server.started() };
+    let (begin, cpu) = match scale.create_nodes {
+        true => (Instant::now(), cluster.cpu_s()),
+        false => (cluster.server.started(), 0.0),
+    };
     let create = async {
         match scale.create_nodes {
             true => cluster.create("/api/v1/nodes", scale.nodes, node).await,
@@ -46,18 +49,20 @@ pub async fn measure(command: &[String], scale: Scale) -> Result<Value, LoadErro
     };
     tokio::try_join!(create, nodes_ready(&cluster.access, scale.nodes, scale.limit))?;
     let nodes_s = begin.elapsed().as_secs_f64();
+    let nodes_cpu_s = cluster.cpu_s() - cpu;
     let nodes_mb = cluster.resident_mb();
 
     cluster.furnished().await?;
     let before = cluster.requests().await?;
     let pods = scale.deployments * scale.replicas;
-    let begin = Instant::now();
+    let (begin, cpu) = (Instant::now(), cluster.cpu_s());
     let path = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments");
     let replicas = scale.replicas;
     let create =
         cluster.create(&path, scale.deployments, move |number| deployment(&format!("d-{number}"), replicas));
     tokio::try_join!(create, pods_running(&cluster.access, pods, scale.limit))?;
     let pods_s = begin.elapsed().as_secs_f64();
+    let pods_cpu_s = cluster.cpu_s() - cpu;
     let requests = before.zip(cluster.requests().await?).map(|(before, after)| after.since(before, pods));
 
     tokio::time::sleep(scale.settle).await;
@@ -66,7 +71,8 @@ pub async fn measure(command: &[String], scale: Scale) -> Result<Value, LoadErro
     cluster.stop().await?;
     Ok(json!({
         "nodes": scale.nodes, "pods": pods,
-        "nodes_s": nodes_s, "nodes_mb": nodes_mb, "pods_s": pods_s,
+        "nodes_s": nodes_s, "nodes_cpu_s": nodes_cpu_s, "nodes_mb": nodes_mb,
+        "pods_s": pods_s, "pods_cpu_s": pods_cpu_s,
         "pod_requests": requests.map(|requests| requests.pods),
         "all_requests": requests.map(|requests| requests.all),
         "rss_mb": resident_mb, "idle_percent": idle_percent,
