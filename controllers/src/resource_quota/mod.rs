@@ -125,12 +125,19 @@ impl Freed {
         let freed = self.clone();
         objects.on_change(move |change: &Change<'_, K>| match (change.before, change.after) {
             (Some(before), None) => freed.tell(before.meta().namespace.as_deref(), &evaluator),
-            (Some(before), Some(after)) if frees(before, after) => {
+            // Most namespaces have no quota, and need not be compared.
+            (Some(before), Some(after))
+                if freed.limits(after.meta().namespace.as_deref()) && frees(before, after) =>
+            {
                 freed.tell(after.meta().namespace.as_deref(), &evaluator);
             }
             _ => {}
         });
         objects.store()
+    }
+
+    fn limits(&self, namespace: Option<&str>) -> bool {
+        !self.quotas.in_namespace(namespace.unwrap_or_default()).is_empty()
     }
 
     fn tell(&self, namespace: Option<&str>, evaluator: &Evaluator) {
