@@ -117,9 +117,12 @@ enum Measure {
     Rollout {
         #[command(flatten)]
         cluster: Whole,
-        /// How many nodes are made through the API; none where the command brings them
-        #[arg(long, default_value_t = 0)]
-        create_nodes: usize,
+        /// How many nodes there are to be ready before it begins
+        #[arg(long, default_value_t = 100)]
+        nodes: usize,
+        /// The nodes are made through the API; otherwise the command brings them
+        #[arg(long)]
+        create_nodes: bool,
         /// How many pods
         #[arg(long, default_value_t = 1000)]
         replicas: usize,
@@ -232,8 +235,8 @@ async fn measure(measure: Measure) -> Result<String, load::LoadError> {
             };
             load::nodes::measure(&cluster.command, scale).await
         }
-        Measure::Rollout { cluster, create_nodes, replicas } => {
-            let rollout = load::rollout::Rollout { replicas, create_nodes, limit: cluster.limit() };
+        Measure::Rollout { cluster, nodes, create_nodes, replicas } => {
+            let rollout = load::rollout::Rollout { replicas, nodes, create_nodes, limit: cluster.limit() };
             load::rollout::measure(&cluster.command, rollout).await
         }
         Measure::Namespace { cluster, objects } => {

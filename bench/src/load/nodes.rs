@@ -110,7 +110,8 @@ impl Named {
     }
 }
 
-async fn nodes_ready(access: &Access, count: usize, limit: Duration) -> Result<(), LoadError> {
+/// Waits until so many nodes are ready.
+pub(super) async fn nodes_ready(access: &Access, count: usize, limit: Duration) -> Result<(), LoadError> {
     let mut ready = HashSet::new();
     until::<Named>(access, "/api/v1/nodes", limit, |seen| {
         match seen {

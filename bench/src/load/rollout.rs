@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, deployment, node};
+use super::nodes::nodes_ready;
 use super::{LoadError, NAMESPACE};
 use crate::kubeconfig::Access;
 use crate::watch::{Seen, until};
@@ -19,8 +20,10 @@ const NAME: &str = "web";
 pub struct Rollout {
     /// How many pods the Deployment has.
     pub replicas: usize,
-    /// How many nodes this measure makes through the API; none where the command brings them.
-    pub create_nodes: usize,
+    /// How many nodes there are to be ready before it begins.
+    pub nodes: usize,
+    /// Whether they are made through the API; otherwise the command brings them.
+    pub create_nodes: bool,
     /// How long any of it may take.
     pub limit: Duration,
 }
@@ -31,9 +34,12 @@ pub struct Rollout {
 /// When the cluster does not start, or not all comes about in time.
 pub async fn measure(command: &[String], rollout: Rollout) -> Result<Value, LoadError> {
     let cluster = Cluster::start(command).await?;
-    cluster.create("/api/v1/nodes", rollout.create_nodes, node).await?;
+    let Rollout { replicas, nodes, create_nodes, limit } = rollout;
+    if create_nodes {
+        cluster.create("/api/v1/nodes", nodes, node).await?;
+    }
+    nodes_ready(&cluster.access, nodes, limit).await?;
     let mut client = cluster.furnished().await?;
-    let Rollout { replicas, limit, .. } = rollout;
     let path = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments");
     let before = cluster.requests().await?;
 
