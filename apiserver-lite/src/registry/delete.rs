@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Instant};
 
 use coracle_api::Object;
 use coracle_store::{Record, StoreError, Write as Commit};
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -156,25 +156,39 @@ impl Registry {
         user: &User,
     ) -> Result<Listing, ApiError> {
         let listing = self.list(target, list).await?;
-        let deletions = listing.records.iter().map(|record| async move {
-            let object = codec::json::parse_stored(&record.bytes);
-            let one = Target {
-                row: target.row.clone(),
-                namespace: object.namespace().to_owned(),
-                name: object.name().to_owned(),
-            };
-            match self.delete(&one, options, user).await {
-                Ok(_) | Err(ApiError::NotFound(_)) => Ok(()),
-                Err(error) => Err(error),
-            }
-        });
         // Several at once: what they commit goes to the disk together.
-        let mut done = stream::iter(deletions).buffer_unordered(AT_ONCE);
-        while let Some(outcome) = done.next().await {
-            outcome?;
+        let (mut left, mut running) = (listing.records.iter(), FuturesUnordered::new());
+        loop {
+            let room = AT_ONCE.saturating_sub(running.len());
+            running.extend(
+                left.by_ref().take(room).map(|record| self.delete_listed(target, record, options, user).boxed()),
+            );
+            match running.next().await {
+                Some(outcome) => outcome?,
+                None => break,
+            }
         }
-        drop(done);
+        drop(running);
         Ok(listing)
+    }
+
+    async fn delete_listed(
+        &self,
+        target: &Target,
+        record: &Record,
+        options: &DeleteOptions,
+        user: &User,
+    ) -> Result<(), ApiError> {
+        let object = codec::json::parse_stored(&record.bytes);
+        let one = Target {
+            row: target.row.clone(),
+            namespace: object.namespace().to_owned(),
+            name: object.name().to_owned(),
+        };
+        match self.delete(&one, options, user).await {
+            Ok(_) | Err(ApiError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 
