@@ -161,7 +161,9 @@ impl Registry {
         loop {
             let room = AT_ONCE.saturating_sub(running.len());
             running.extend(
-                left.by_ref().take(room).map(|record| self.delete_listed(target, record, options, user).boxed()),
+                left.by_ref()
+                    .take(room)
+                    .map(|record| self.delete_listed(target, record, options, user).boxed()),
             );
             match running.next().await {
                 Some(outcome) => outcome?,
