@@ -2,7 +2,9 @@
 //! this order, stopped in reverse.
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -21,11 +23,17 @@ use coracle_controllers::{
     service_repair::{self, Repair},
 };
 use coracle_store::{Embedded, Found, Mode, Store, StoreError};
+use futures::FutureExt;
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::pki::{Pki, PkiError};
+use crate::{
+    builder::Builder,
+    data_dir::{Held, HoldError},
+    kubeconfig,
+    pki::{Pki, PkiError},
+};
 
 const LOCAL_VOLUMES: &str = "/var/lib/coracle/volumes";
 
@@ -35,7 +43,9 @@ pub struct Options {
     /// Where its data is kept.
     pub store: Mode,
     /// Where its API server listens; `None`: nowhere, only in this process.
-    pub listen: Option<(SocketAddr, Pki)>,
+    pub listen: Option<SocketAddr>,
+    /// Its certificates and keys; `None`: new ones, which end with it.
+    pub pki: Option<Pki>,
     /// The address that clients in the cluster reach it by; `None`: the one it listens at.
     pub advertise: Option<IpAddr>,
     /// The controllers that run, in upstream's syntax.
@@ -57,6 +67,7 @@ impl Default for Options {
         Self {
             store: Mode::Memory,
             listen: None,
+            pki: None,
             advertise: None,
             controllers: "*".to_owned(),
             control: coracle_controllers::Config::default(),
@@ -74,6 +85,17 @@ pub enum StartError {
     /// The store does not open.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The directory for its data cannot be made.
+    #[error("{path}: {error}")]
+    Directory {
+        /// Which directory.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Another cluster runs on the directory.
+    #[error("{0}")]
+    Hold(#[from] HoldError),
     /// The address cannot be listened at.
     #[error("cannot listen at {address}: {reason}")]
     Listen {
@@ -96,13 +118,21 @@ pub enum StartError {
     Bootstrap(String),
 }
 
-/// A running cluster. It runs until it is [stopped](Cluster::stop).
+/// A running cluster.
+///
+/// It runs until it is [stopped](Cluster::stop), which waits for all of it. One
+/// that is dropped ends as well, but nobody waits: its tasks are cut off, and
+/// its store takes no further writes. What was acknowledged is safe either way.
+/// Clients that outlive it are answered with errors.
 pub struct Cluster {
     server: Arc<ApiServer>,
     store: Arc<Embedded>,
     address: Option<SocketAddr>,
+    pki: Option<Pki>,
     // In the order of their start.
     parts: Vec<Part>,
+    // Let go of last.
+    held: Option<Held>,
 }
 
 struct Part {
@@ -123,11 +153,23 @@ impl Part {
 }
 
 impl Cluster {
+    /// A cluster in the making: in memory, with all controllers, a scheduler and
+    /// one node, unless it is told otherwise.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
     /// Starts a cluster. When this returns, its API server answers.
     ///
     /// # Errors
     /// Nothing runs then.
-    pub async fn start(options: Options) -> Result<Self, StartError> {
+    pub async fn start(mut options: Options) -> Result<Self, StartError> {
+        let pki = match (options.pki.take(), options.listen) {
+            (None, Some(address)) => {
+                Some(Pki::ephemeral(&addresses(address.ip(), &options.config.service_range))?)
+            }
+            (pki, _) => pki,
+        };
         let mut controllers = options.control;
         // Where nodes are simulated, nobody writes there.
         controllers.local_volumes.get_or_insert_with(|| LOCAL_VOLUMES.into());
@@ -135,8 +177,8 @@ impl Cluster {
             .map_err(|error| StartError::Controllers(error.to_string()))?
             .controllers;
         // Pods wait for it, also where nobody needs it.
-        controllers.root_ca = Some(match &options.listen {
-            Some((_, pki)) => pki.authority.certificate.clone(),
+        controllers.root_ca = Some(match &pki {
+            Some(pki) => pki.authority.certificate.clone(),
             None => Pki::lone_authority()?,
         });
         let rows = Rows::new(resources::builtins());
@@ -146,9 +188,9 @@ impl Cluster {
         }
         // Listen first: a second cluster on the same port learns it before it
         // touches anything.
-        let listener = match &options.listen {
+        let listener = match options.listen.zip(pki.as_ref()) {
             None => None,
-            Some((address, pki)) => Some(listen(*address, pki).await?),
+            Some((address, pki)) => Some(listen(address, pki).await?),
         };
         let store = Arc::new(Embedded::open(coracle_store::Options::new(options.store, hub.clone()))?);
         hub.starts_at(store.oldest(), store.revision());
@@ -161,15 +203,15 @@ impl Cluster {
                 config.advertise.set_ip(ip);
             }
         }
-        config.issuer = Some(Arc::new(issuer(options.listen.as_ref().map(|(_, pki)| pki))?));
-        config.client_authority = options.listen.as_ref().map(|(_, pki)| pki.authority.certificate.clone());
+        config.issuer = Some(Arc::new(issuer(pki.as_ref())?));
+        config.client_authority = pki.as_ref().map(|pki| pki.authority.certificate.clone());
         let server = ApiServer::new(Registry::new(store.clone(), hub, config, rows));
         let loaded = server.registry.definitions.load(&*store).await;
         loaded.map_err(|error| StartError::Bootstrap(error.to_string()))?;
         registry::bootstrap::run(&server.registry)
             .await
             .map_err(|error| StartError::Bootstrap(error.to_string()))?;
-        let mut cluster = Self { server, store, address, parts: Vec::new() };
+        let mut cluster = Self { server, store, address, pki, parts: Vec::new(), held: None };
         if let Some(listener) = listener {
             let server = cluster.server.clone();
             cluster.start_part(|tasks, shutdown| {
@@ -236,6 +278,27 @@ impl Cluster {
         self.service_as("kubernetes-admin")
     }
 
+    /// A client as another user, a member of `groups` and of those that every
+    /// user is in: what an operator may do can be tried as its own account.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = coracle::Cluster::builder().api_server_only().start().await?;
+    /// use k8s_openapi::api::core::v1::Secret;
+    ///
+    /// let reader = cluster.client_for("system:serviceaccount:default:reader", &["system:serviceaccounts"]);
+    /// let secrets: kube::Api<Secret> = kube::Api::default_namespaced(reader);
+    /// let refused = secrets.get("a").await.unwrap_err();
+    /// assert!(refused.to_string().contains("is forbidden"), "{refused}");
+    /// # cluster.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn client_for(&self, user: &str, groups: &[&str]) -> kube::Client {
+        kube::Client::new(InProcess::new(self.server.clone(), User::authenticated(user, groups)), "default")
+    }
+
     fn client_as(&self, name: &str) -> kube::Client {
         kube::Client::new(self.service_as(name), "default")
     }
@@ -249,9 +312,23 @@ impl Cluster {
         self.address
     }
 
+    /// The kubeconfig of the administrator, in YAML, with certificates and key in
+    /// it; `None` where the API server does not [listen](Builder::listen).
+    pub fn kubeconfig(&self) -> Option<String> {
+        let (address, pki) = (self.address?, self.pki.as_ref()?);
+        let config = kubeconfig::administrator(&kubeconfig::url(address), pki);
+        serde_yaml_ng::to_string(&config).ok()
+    }
+
     /// What was in the store at the start.
     pub fn found(&self) -> Found {
         self.store.found()
+    }
+
+    // Holds the directory until it has ended.
+    pub(crate) fn holding(mut self, held: Held) -> Self {
+        self.held = Some(held);
+        self
     }
 
     /// Stops everything in the reverse order of its start. Every write that
@@ -265,7 +342,20 @@ impl Cluster {
     }
 }
 
-// Signs with the kept key; a cluster that listens nowhere has a new one.
+impl Drop for Cluster {
+    // Connections are not in the sets of tasks: they end because they are told.
+    fn drop(&mut self) {
+        while let Some(part) = self.parts.pop() {
+            part.shutdown.cancel();
+        }
+        self.server.registry.hub.close();
+        // The store is shared with whoever has a client. It closes when it is
+        // first asked to; waiting for it is what a drop cannot do.
+        let _closing = self.store.close().now_or_never();
+    }
+}
+
+// Signs with the kept key; a cluster without certificates has a new one.
 fn issuer(pki: Option<&Pki>) -> Result<Issuer, StartError> {
     let made = match pki {
         None => Issuer::ephemeral().map_err(|error| error.to_string()),

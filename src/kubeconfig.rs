@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -32,6 +33,17 @@ pub enum KubeconfigError {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// The URL of a server that listens at `address`: one at all addresses is reached
+/// at the loopback address.
+pub fn url(address: SocketAddr) -> String {
+    let loopback = match address {
+        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
+        SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
+    };
+    let ip = if address.ip().is_unspecified() { loopback } else { address.ip() };
+    format!("https://{}", SocketAddr::new(ip, address.port()))
 }
 
 /// The kubeconfig of the administrator of the cluster at `url`.

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use coracle::{Cluster, Options};
-use coracle_store::Mode;
+use coracle::Cluster;
+use coracle::cluster::StartError;
+use futures::StreamExt;
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod};
-use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, WatchParams};
+use kube::config::Kubeconfig;
 use kube::runtime::wait::{Condition, await_condition};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
@@ -68,7 +71,7 @@ async fn stop(cluster: Cluster) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_comes_up_and_goes() -> Outcome {
-    let cluster = Cluster::start(Options { nodes: 2, ..Options::default() }).await?;
+    let cluster = Cluster::builder().nodes(2).start().await?;
     let client = cluster.client();
     let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
     deployments.create(&PostParams::default(), &deployment("web", 3)?).await?;
@@ -105,7 +108,7 @@ async fn a_deployment_comes_up_and_goes() -> Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_side_by_side() -> Outcome {
     let (one, other) =
-        tokio::try_join!(Cluster::start(Options::default()), Cluster::start(Options::default()))?;
+        tokio::try_join!(Cluster::builder().start(), Cluster::builder().start())?;
     for (cluster, name) in [(&one, "one"), (&other, "other")] {
         let deployments: Api<Deployment> = Api::default_namespaced(cluster.client());
         deployments.create(&PostParams::default(), &deployment(name, 1)?).await?;
@@ -129,8 +132,8 @@ async fn two_side_by_side() -> Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost() -> Outcome {
     let directory = tempfile::tempdir()?;
-    let options = Options { store: Mode::Durable(directory.path().join("store")), ..Options::default() };
-    let cluster = Cluster::start(options.clone()).await?;
+    let builder = Cluster::builder().data_dir(directory.path());
+    let cluster = builder.clone().start().await?;
     let deployments: Api<Deployment> = Api::default_namespaced(cluster.client());
     deployments.create(&PostParams::default(), &deployment("web", 2)?).await?;
     wait(&deployments, "web", rolled_out(2)).await?;
@@ -169,7 +172,7 @@ async fn nothing_acknowledged_is_lost() -> Outcome {
     writers.join_all().await;
     let names = collect.await?;
 
-    let cluster = Cluster::start(options.clone()).await?;
+    let cluster = builder.start().await?;
     assert!(cluster.found().keys > 100);
     let maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
     let kept: std::collections::HashSet<_> =
@@ -189,13 +192,8 @@ async fn nothing_acknowledged_is_lost() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parts_can_be_left_out() -> Outcome {
-    let options = Options {
-        controllers: "*,-deployment-controller".to_owned(),
-        scheduler: false,
-        nodes: 0,
-        ..Options::default()
-    };
-    let cluster = Cluster::start(options).await?;
+    let builder = Cluster::builder().controllers("*,-deployment-controller").scheduler(false).nodes(0);
+    let cluster = builder.start().await?;
     let client = cluster.client();
     assert!(cluster.address().is_none());
     // The others run: a namespace is emptied and goes.
@@ -211,8 +209,77 @@ async fn parts_can_be_left_out() -> Outcome {
     assert!(nodes.list(&ListParams::default()).await?.items.is_empty());
     stop(cluster).await;
 
-    let unknown = Options { controllers: "*,-no-such-controller".to_owned(), ..Options::default() };
-    let refused = Cluster::start(unknown).await.err().map(|error| error.to_string());
+    let unknown = Cluster::builder().controllers("*,-no-such-controller").start().await;
+    let refused = unknown.err().map(|error| error.to_string());
     assert!(refused.as_ref().is_some_and(|text| text.contains("no-such-controller")), "{refused:?}");
+    Ok(())
+}
+
+/// What is kept is kept with its keys; nobody else may run it meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_is_one_clusters() -> Outcome {
+    let directory = tempfile::tempdir()?;
+    let builder = Cluster::builder().nodes(0).relaxed_data_dir(directory.path()).listen_locally();
+    let cluster = builder.clone().start().await?;
+    let refused = builder.clone().start().await.err().map(|error| error.to_string());
+    assert!(refused.as_ref().is_some_and(|text| text.contains("is in use by process")), "{refused:?}");
+    let authority = |cluster: &Cluster| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
+        let config = Kubeconfig::from_yaml(&cluster.kubeconfig().ok_or("no kubeconfig")?)?;
+        Ok(config.clusters.into_iter().find_map(|it| it.cluster?.certificate_authority_data))
+    };
+    let first = authority(&cluster)?;
+    assert!(first.is_some());
+    stop(cluster).await;
+    let cluster = builder.start().await?;
+    assert_eq!(authority(&cluster)?, first);
+    stop(cluster).await;
+    Ok(())
+}
+
+/// Who drops a cluster need not wait; what still has a client of it gets errors, and no answers that do not come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_cluster_ends() -> Outcome {
+    let directory = tempfile::tempdir()?;
+    let builder = Cluster::builder().relaxed_data_dir(directory.path());
+    let cluster = builder.clone().start().await?;
+    let maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
+    maps.create(&PostParams::default(), &map("kept")).await?;
+    let mut watch = maps.watch(&WatchParams::default(), "0").await?.boxed();
+    drop(cluster);
+    tokio::time::timeout(PATIENCE, async { while watch.next().await.is_some() {} }).await?;
+    let refused = tokio::time::timeout(PATIENCE, maps.create(&PostParams::default(), &map("lost"))).await?;
+    assert!(refused.is_err(), "{refused:?}");
+    drop(maps);
+    let again = async {
+        // Its last tasks may still be letting go of the store.
+        loop {
+            match builder.clone().start().await {
+                Err(StartError::Store(_)) => tokio::task::yield_now().await,
+                started => return started,
+            }
+        }
+    };
+    let cluster = tokio::time::timeout(PATIENCE, again).await??;
+    let maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
+    maps.get("kept").await?;
+    assert!(maps.get_opt("lost").await?.is_none());
+    stop(cluster).await;
+    Ok(())
+}
+
+/// All that is written bears the time of the given clock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn time_is_given() -> Outcome {
+    let then: Timestamp = "2001-02-03T04:05:06Z".parse()?;
+    let cluster = Cluster::builder().clock(move || then).start().await?;
+    let deployments: Api<Deployment> = Api::default_namespaced(cluster.client());
+    deployments.create(&PostParams::default(), &deployment("web", 1)?).await?;
+    wait(&deployments, "web", rolled_out(1)).await?;
+    for pod in pods(&cluster.client()).await? {
+        assert_eq!(pod.creation_timestamp().map(|time| time.0), Some(then));
+        let started = pod.status.and_then(|status| status.start_time).map(|time| time.0);
+        assert_eq!(started, Some(then));
+    }
+    stop(cluster).await;
     Ok(())
 }

@@ -125,7 +125,8 @@ impl Up {
                 Durability::Relaxed => Mode::Relaxed(data.store()),
                 Durability::Memory => Mode::Memory,
             },
-            listen: Some((self.listen, pki.clone())),
+            listen: Some(self.listen),
+            pki: Some(pki.clone()),
             advertise: self.advertised(),
             controllers: self.controllers.controllers.clone(),
             control: self.controllers.config()?,
@@ -142,10 +143,7 @@ impl Up {
     // Says on stderr what runs where, writes the kubeconfig, and then says
     // `ready` on stdout.
     fn announce(&self, data: &DataDir, held: &Held, pki: &Pki, cluster: &Cluster) -> Result<(), String> {
-        let address = cluster.address().unwrap_or(self.listen);
-        let reached =
-            if address.ip().is_unspecified() { ([127, 0, 0, 1], address.port()).into() } else { address };
-        let url = format!("https://{reached}");
+        let url = kubeconfig::url(cluster.address().unwrap_or(self.listen));
         let config = kubeconfig::administrator(&url, pki);
         let file = self.kubeconfig.clone().unwrap_or_else(|| data.kubeconfig());
         kubeconfig::write(&file, &config).map_err(|error| error.to_string())?;

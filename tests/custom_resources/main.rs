@@ -8,7 +8,7 @@ mod objects;
 
 use std::future::Future;
 
-use coracle::{Cluster, Options};
+use coracle::Cluster;
 use kube::Client;
 
 /// How a test ends.
@@ -16,7 +16,7 @@ pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Runs a test on a cluster with no nodes.
 pub async fn with<F: Future<Output = Outcome>>(test: impl FnOnce(Client) -> F) -> Outcome {
-    let cluster = Cluster::start(Options { nodes: 0, ..Options::default() }).await?;
+    let cluster = Cluster::builder().nodes(0).start().await?;
     let outcome = test(cluster.client()).await;
     cluster.stop().await;
     outcome

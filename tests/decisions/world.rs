@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use coracle::pki::Pki;
-use coracle::{Cluster, Options, kubeconfig};
+use coracle::Cluster;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
@@ -32,19 +31,9 @@ pub struct Place {
 
 impl Place {
     pub async fn start(binary: &Path, directory: &Path) -> Result<Self, Failure> {
-        let loopback = std::net::IpAddr::from([127, 0, 0, 1]);
-        let pki = Pki::ephemeral(&[loopback])?;
-        let cluster = Cluster::start(Options {
-            listen: Some(((loopback, 0).into(), pki.clone())),
-            controllers: String::new(),
-            scheduler: false,
-            nodes: 0,
-            ..Options::default()
-        })
-        .await?;
-        let address = cluster.address().ok_or("the server does not listen")?;
+        let cluster = Cluster::builder().api_server_only().listen_locally().start().await?;
         let file = directory.join("kubeconfig");
-        kubeconfig::write(&file, &kubeconfig::administrator(&format!("https://{address}"), &pki))?;
+        std::fs::write(&file, cluster.kubeconfig().ok_or("the server does not listen")?)?;
         let client = cluster.client();
         for (name, labels) in NAMESPACES {
             let labels: serde_json::Map<String, Value> =

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle::{Cluster, Options};
+use coracle::Cluster;
 use coracle_controllers::framework::{Clock, Setup};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::{
@@ -34,8 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the world of `seed`. Gives how often something went wrong in it.
 pub async fn run(seed: u64) -> Outcome<usize> {
-    let options = Options { controllers: String::new(), scheduler: false, nodes: 0, ..Options::default() };
-    let cluster = Cluster::start(options).await?;
+    let cluster = Cluster::builder().api_server_only().start().await?;
     let faults = Faults::new(seed);
     let quiet = CancellationToken::new();
     let seen = pods::start(cluster.client(), quiet.clone());

@@ -13,8 +13,7 @@ mod watching;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use coracle::pki::Pki;
-use coracle::{Cluster, Options, kubeconfig};
+use coracle::Cluster;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::{ObjectMeta, PostParams};
@@ -92,7 +91,7 @@ async fn check(client: Client, how: &str) -> Outcome {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_process() -> Outcome {
-    let cluster = Cluster::start(Options { nodes: 0, ..Options::default() }).await?;
+    let cluster = Cluster::builder().nodes(0).start().await?;
     let outcome = check(cluster.client(), "in process").await;
     cluster.stop().await;
     outcome
@@ -100,11 +99,8 @@ async fn in_process() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_tls() -> Outcome {
-    let pki = Pki::ephemeral(&["127.0.0.1".parse()?])?;
-    let listen = Some((([127, 0, 0, 1], 0).into(), pki.clone()));
-    let cluster = Cluster::start(Options { nodes: 0, listen, ..Options::default() }).await?;
-    let address = cluster.address().ok_or("it listens nowhere")?;
-    let text = serde_yaml_ng::to_string(&kubeconfig::administrator(&format!("https://{address}"), &pki))?;
+    let cluster = Cluster::builder().nodes(0).listen_locally().start().await?;
+    let text = cluster.kubeconfig().ok_or("it listens nowhere")?;
     let config =
         Config::from_custom_kubeconfig(Kubeconfig::from_yaml(&text)?, &KubeConfigOptions::default()).await?;
     let outcome = check(Client::try_from(config)?, "over TLS").await;
