@@ -107,8 +107,7 @@ async fn a_deployment_comes_up_and_goes() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_side_by_side() -> Outcome {
-    let (one, other) =
-        tokio::try_join!(Cluster::builder().start(), Cluster::builder().start())?;
+    let (one, other) = tokio::try_join!(Cluster::builder().start(), Cluster::builder().start())?;
     for (cluster, name) in [(&one, "one"), (&other, "other")] {
         let deployments: Api<Deployment> = Api::default_namespaced(cluster.client());
         deployments.create(&PostParams::default(), &deployment(name, 1)?).await?;

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::{Outcome, config_map, pod};
 
-fn check<T: std::fmt::Debug>(what: &str, result: Result<T, Error>, code: u16, reason: &str) {
+/// Checks that the answer to `what` is this refusal.
+pub fn check<T: std::fmt::Debug>(what: &str, result: Result<T, Error>, code: u16, reason: &str) {
     match result {
         Err(Error::Api(status)) => {
             assert_eq!((status.code, status.reason.as_str()), (code, reason), "{what}: {}", status.message);

@@ -7,7 +7,10 @@ mod dynamic;
 mod errors;
 mod objects;
 mod patches;
+mod reconciling;
+mod requests;
 mod selection;
+mod subresources;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -67,6 +70,24 @@ const SCENARIOS: &[(&str, Scenario)] = scenarios![
     dynamic::aggregated_discovery,
     dynamic::objects,
     dynamic::recorder,
+    reconciling::controller,
+    reconciling::metadata_watchers,
+    reconciling::ways_to_watch,
+    reconciling::one_object,
+    reconciling::shared,
+    requests::raw,
+    requests::sent,
+    requests::groups,
+    requests::impersonation,
+    subresources::scales,
+    subresources::by_name,
+    subresources::tokens,
+    subresources::eviction,
+    subresources::cordon,
+    subresources::approval,
+    subresources::further_containers,
+    subresources::another_size,
+    subresources::connections,
     errors::reasons,
     errors::causes,
     errors::conflict,
