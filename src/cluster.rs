@@ -219,6 +219,7 @@ impl Cluster {
             });
         }
         let server = cluster.server.clone();
+        server.registry.makes_defaults(true);
         cluster.start_part(|tasks, shutdown| {
             tasks.spawn(finish(server, shutdown));
         });
@@ -250,6 +251,7 @@ impl Cluster {
     ) {
         let mut setup =
             Setup::new(self.client_as("system:kube-controller-manager"), controllers.clock.clone());
+        setup.metrics = self.server.registry.metrics.registry.clone();
         coracle_controllers::start(&mut setup, controllers);
         setup.section();
         setup.client = self.client_as("system:apiserver");
@@ -371,8 +373,9 @@ fn issuer(pki: Option<&Pki>) -> Result<Issuer, StartError> {
 async fn finish(server: Arc<ApiServer>, shutdown: CancellationToken) {
     tokio::select! {
         made = registry::bootstrap::finish(&server.registry) => {
-            if let Err(error) = made {
-                tracing::error!(%error, "the default objects could not all be made");
+            match made {
+                Ok(()) => server.registry.makes_defaults(false),
+                Err(error) => tracing::error!(%error, "the default objects could not all be made"),
             }
         }
         () = shutdown.cancelled() => {}

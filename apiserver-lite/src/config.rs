@@ -1,6 +1,6 @@
 //! What the API server is told when it starts.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -48,6 +48,12 @@ pub struct Config {
     /// The seconds that a watch without a timeout lasts at least
     /// (`--min-request-timeout`); each lasts up to twice as long.
     pub min_watch_seconds: u64,
+    /// How long the server goes on after it was told to stop
+    /// (`--shutdown-delay-duration`): `/readyz` fails meanwhile, so that who
+    /// balances load sends it no more.
+    pub shutdown_delay: Duration,
+    /// How long the body of a request may take.
+    pub body_patience: Duration,
     /// How many past events of a resource a watch can start from.
     pub history: usize,
 }
@@ -63,6 +69,9 @@ impl Default for Config {
             service_range: "10.96.0.0/12".to_owned(),
             node_ports: (30000, 32767),
             min_watch_seconds: 1800,
+            shutdown_delay: Duration::ZERO,
+            // Upstream gives a request 34 seconds, body and all.
+            body_patience: Duration::from_secs(34),
             history: 10_000,
         }
     }

@@ -1,4 +1,8 @@
 //! `/healthz`, `/livez`, `/readyz` with their checks, and `/version`.
+//!
+//! The checks go by upstream's names and come in its order, so that whoever
+//! asks for one of them, or leaves one out, finds it. A hook whose work has no
+//! counterpart here is done when the server answers.
 
 use std::fmt::Write;
 
@@ -9,34 +13,96 @@ use crate::{ApiServer, body::Body, error::ApiError, handlers::answer, request::R
 /// The version that Coracle speaks: it is what clients negotiate by.
 pub const KUBERNETES: &str = "v1.37.2";
 
+/// What a check looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// That the server answers at all.
+    Answer,
+    /// That the store answers.
+    Store,
+    /// That the objects which every cluster has are there.
+    Defaults,
+    /// That the server goes on.
+    Shutdown,
+}
+
 struct Check {
     name: &'static str,
-    // `None` is healthy.
-    fault: fn(&ApiServer) -> Option<&'static str>,
+    look: Look,
+    ready: bool,
+    live: bool,
 }
 
-fn fine(_: &ApiServer) -> Option<&'static str> {
-    None
+const fn check(name: &'static str, look: Look) -> Check {
+    Check { name, look, ready: true, live: true }
 }
 
-fn stopping(server: &ApiServer) -> Option<&'static str> {
-    server.registry.hub.closing().is_cancelled().then_some("process is shutting down")
+const fn live(name: &'static str, look: Look) -> Check {
+    Check { ready: false, ..check(name, look) }
 }
 
-const LIVE: &[Check] = &[
-    Check { name: "ping", fault: fine },
-    Check { name: "log", fault: fine },
-    Check { name: "etcd", fault: fine },
+const fn ready(name: &'static str, look: Look) -> Check {
+    Check { live: false, ..check(name, look) }
+}
+
+const CHECKS: &[Check] = &[
+    check("ping", Look::Answer),
+    check("log", Look::Answer),
+    live("loopback-serving-certificate", Look::Answer),
+    check("etcd", Look::Store),
+    ready("etcd-readiness", Look::Store),
+    ready("informer-sync", Look::Answer),
+    check("poststarthook/start-apiserver-admission-initializer", Look::Answer),
+    check("poststarthook/generic-apiserver-start-informers", Look::Answer),
+    check("poststarthook/priority-and-fairness-config-consumer", Look::Answer),
+    check("poststarthook/priority-and-fairness-filter", Look::Answer),
+    check("poststarthook/storage-object-count-tracker-hook", Look::Answer),
+    check("poststarthook/start-apiextensions-informers", Look::Answer),
+    check("poststarthook/start-apiextensions-controllers", Look::Answer),
+    check("poststarthook/crd-informer-synced", Look::Answer),
+    check("poststarthook/start-system-namespaces-controller", Look::Answer),
+    check("poststarthook/peer-endpoint-reconciler-controller", Look::Answer),
+    check("poststarthook/start-cluster-authentication-info-controller", Look::Defaults),
+    check("poststarthook/start-kube-apiserver-identity-lease-controller", Look::Answer),
+    check("poststarthook/start-kube-apiserver-identity-lease-garbage-collector", Look::Answer),
+    check("poststarthook/storage-readiness", Look::Store),
+    check("poststarthook/start-legacy-token-tracking-controller", Look::Answer),
+    check("poststarthook/start-service-ip-repair-controllers", Look::Answer),
+    check("poststarthook/rbac/bootstrap-roles", Look::Defaults),
+    check("poststarthook/scheduling/bootstrap-system-priority-classes", Look::Answer),
+    check("poststarthook/priority-and-fairness-config-producer", Look::Defaults),
+    check("poststarthook/bootstrap-controller", Look::Answer),
+    check("poststarthook/start-kubernetes-service-cidr-controller", Look::Answer),
+    check("poststarthook/aggregator-reload-proxy-client-cert", Look::Answer),
+    check("poststarthook/start-kube-aggregator-informers", Look::Answer),
+    check("poststarthook/apiservice-status-local-available-controller", Look::Answer),
+    check("poststarthook/apiservice-status-remote-available-controller", Look::Answer),
+    check("poststarthook/apiservice-registration-controller", Look::Answer),
+    check("poststarthook/apiservice-discovery-controller", Look::Answer),
+    check("poststarthook/kube-apiserver-autoregistration", Look::Answer),
+    check("autoregister-completion", Look::Answer),
+    check("poststarthook/apiservice-openapi-controller", Look::Answer),
+    check("poststarthook/apiservice-openapiv3-controller", Look::Answer),
+    ready("shutdown", Look::Shutdown),
 ];
-const READY: &[Check] = &[
-    Check { name: "ping", fault: fine },
-    Check { name: "log", fault: fine },
-    Check { name: "etcd", fault: fine },
-    Check { name: "shutdown", fault: stopping },
-];
+
+impl Check {
+    // What is wrong; `None` is healthy. The result is measured.
+    async fn fault(&self, server: &ApiServer, kind: &str) -> Option<String> {
+        let registry = &server.registry;
+        let fault = match self.look {
+            Look::Answer => None,
+            Look::Store => registry.store.get("/registry/health").await.err().map(|error| error.to_string()),
+            Look::Defaults => (!registry.has_defaults()).then(|| "not finished".to_owned()),
+            Look::Shutdown => registry.is_stopping().then(|| "process is shutting down".to_owned()),
+        };
+        registry.metrics.health.checked(kind, self.name, fault.is_none());
+        fault
+    }
+}
 
 /// Answers, if the path is one of these. Of the version there is only GET; checks ask for no method.
-pub fn answer(server: &ApiServer, info: &RequestInfo) -> Option<Response<Body>> {
+pub async fn answer(server: &ApiServer, info: &RequestInfo) -> Option<Response<Body>> {
     let path = info.path.trim_end_matches('/');
     if path == "/version" {
         return Some(match info.verb {
@@ -44,17 +110,18 @@ pub fn answer(server: &ApiServer, info: &RequestInfo) -> Option<Response<Body>> 
             _ => answer::status(&ApiError::MethodNotAllowed.status()),
         });
     }
-    let (kind, only) = path.strip_prefix('/')?.split_once('/').unwrap_or((path.strip_prefix('/')?, ""));
-    let checks = match kind {
-        "healthz" | "livez" => LIVE,
-        "readyz" => READY,
+    let path = path.strip_prefix('/')?;
+    let (kind, only) = path.split_once('/').unwrap_or((path, ""));
+    let of: fn(&Check) -> bool = match kind {
+        "healthz" | "livez" => |check| check.live,
+        "readyz" => |check| check.ready,
         _ => return None,
     };
     if only.is_empty() {
-        return Some(all(server, info, kind, checks));
+        return Some(all(server, info, kind, of).await);
     }
-    let check = checks.iter().find(|check| check.name == only)?;
-    Some(match (check.fault)(server) {
+    let check = CHECKS.iter().filter(|check| of(check)).find(|check| check.name == only)?;
+    Some(match check.fault(server, kind).await {
         None => {
             let mut fine = text(StatusCode::OK, "ok".to_owned());
             fine.headers_mut().remove(header::X_CONTENT_TYPE_OPTIONS);
@@ -69,27 +136,27 @@ pub fn is_root(info: &RequestInfo) -> bool {
     matches!(info.path.trim_end_matches('/'), "/healthz" | "/livez" | "/readyz")
 }
 
-fn all(server: &ApiServer, info: &RequestInfo, kind: &str, checks: &[Check]) -> Response<Body> {
-    let excluded: Vec<&str> = info.query.all("exclude").collect();
+async fn all(server: &ApiServer, info: &RequestInfo, kind: &str, of: fn(&Check) -> bool) -> Response<Body> {
+    let mut excluded: Vec<&str> = info.query.all("exclude").collect();
+    // Upstream holds them in a set, which it prints in order.
+    excluded.sort_unstable();
+    excluded.dedup();
     let mut lines = String::new();
     let mut failed = false;
-    for check in checks {
+    for check in CHECKS.iter().filter(|check| of(check)) {
         let name = check.name;
-        let _ = if excluded.contains(&name) {
-            writeln!(lines, "[+]{name} excluded: ok")
-        } else if (check.fault)(server).is_some() {
+        if let Ok(at) = excluded.binary_search(&name) {
+            excluded.remove(at);
+            let _ = writeln!(lines, "[+]{name} excluded: ok");
+        } else if check.fault(server, kind).await.is_some() {
             failed = true;
-            writeln!(lines, "[-]{name} failed: reason withheld")
+            let _ = writeln!(lines, "[-]{name} failed: reason withheld");
         } else {
-            writeln!(lines, "[+]{name} ok")
-        };
+            let _ = writeln!(lines, "[+]{name} ok");
+        }
     }
-    let unknown: Vec<String> = excluded
-        .iter()
-        .filter(|name| !checks.iter().any(|check| check.name == **name))
-        .map(|name| format!("{name:?}"))
-        .collect();
-    if !unknown.is_empty() {
+    if !excluded.is_empty() {
+        let unknown: Vec<String> = excluded.iter().map(|name| format!("{name:?}")).collect();
         let _ = writeln!(
             lines,
             "warn: some health checks cannot be excluded: no matches for {}",

@@ -74,7 +74,7 @@ where
         }
     };
     if !info.is_resource {
-        if let Some(response) = health::answer(server, &info) {
+        if let Some(response) = health::answer(server, &info).await {
             return measures.answered(&info, head, response, since, || health::is_root(&info));
         }
         if let Some(response) = metrics::scrape::answer(server, &info, &head.headers).await {
@@ -92,7 +92,12 @@ where
     }
     let mut response = match handlers::dispatch(&call, body).await {
         Ok(response) => response,
-        Err(error) => handlers::answer::error(&error, &head.headers, &info.query),
+        Err(error) => {
+            if matches!(error, ApiError::Timeout { .. }) {
+                measures.terminated(&info, head, 504);
+            }
+            handlers::answer::error(&error, &head.headers, &info.query)
+        }
     };
     handlers::answer::warn(&mut response, &call.warnings.into_inner());
     measures.answered(&info, head, response, since, || handlers::serves(server, &info))

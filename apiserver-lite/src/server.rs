@@ -72,13 +72,21 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves until `shutdown`, then lets requests in flight finish, but no
-    /// longer than half a second. Open watches are ended first.
+    /// Serves until `shutdown`. From then on `/readyz` fails; after the delay
+    /// that is configured there are no new connections, watches are ended, and
+    /// requests in flight finish, but take no longer than half a second.
     pub async fn serve(self, server: Arc<ApiServer>, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
+        let draining = CancellationToken::new();
+        let stopping = async {
+            shutdown.cancelled().await;
+            server.registry.stops();
+            tokio::time::sleep(server.registry.config.shutdown_delay).await;
+        };
+        tokio::pin!(stopping);
         loop {
             let accepted = tokio::select! {
-                () = shutdown.cancelled() => break,
+                () = &mut stopping => break,
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
@@ -87,7 +95,7 @@ impl Listener {
                         acceptor: self.acceptor.clone(),
                         verifier: self.verifier.clone(),
                         server: server.clone(),
-                        shutdown: shutdown.clone(),
+                        draining: draining.clone(),
                     };
                     connections.spawn(connection.run(stream));
                 }
@@ -100,6 +108,7 @@ impl Listener {
         }
         drop(self.socket);
         server.registry.hub.close();
+        draining.cancel();
         connections.close();
         let _ = tokio::time::timeout(DRAIN, connections.wait()).await;
     }
@@ -109,7 +118,7 @@ struct Connection {
     acceptor: TlsAcceptor,
     verifier: Arc<Verifier>,
     server: Arc<ApiServer>,
-    shutdown: CancellationToken,
+    draining: CancellationToken,
 }
 
 impl Connection {
@@ -145,7 +154,7 @@ impl Connection {
         tokio::pin!(serving);
         tokio::select! {
             ended = serving.as_mut() => return report(ended),
-            () = self.shutdown.cancelled() => serving.as_mut().graceful_shutdown(),
+            () = self.draining.cancelled() => serving.as_mut().graceful_shutdown(),
         }
         report(serving.await);
     }

@@ -12,6 +12,7 @@ pub mod cache;
 mod configuration;
 pub mod cycle;
 mod explain;
+mod measures;
 mod node_info;
 pub mod nominations;
 pub mod objects;

@@ -57,6 +57,7 @@ struct Entry {
     pod: Arc<PodInfo>,
     attempts: u32,
     sequence: u64,
+    since: Instant,
     place: Place,
 }
 
@@ -102,7 +103,10 @@ impl Queue {
         let Some(entry) = state.pods.get_mut(&pod.uid) else {
             state.sequence += 1;
             let (uid, sequence) = (pod.uid.clone(), state.sequence);
-            state.pods.insert(uid.clone(), Entry { pod, attempts: 0, sequence, place: Place::Gated });
+            state.pods.insert(
+                uid.clone(),
+                Entry { pod, attempts: 0, sequence, since: Instant::now(), place: Place::Gated },
+            );
             if !gated {
                 state.make_ready(&uid);
             }
@@ -216,6 +220,28 @@ impl Queue {
                 }
             }
         }
+    }
+
+    /// How often a pod was tried, and for how long it has been here.
+    pub(crate) fn tried(&self, uid: &str) -> Option<(u32, Duration)> {
+        let state = self.state.lock();
+        state.pods.get(uid).map(|entry| (entry.attempts, entry.since.elapsed()))
+    }
+
+    /// How many pods are ready (or being worked on), back off, wait, and are gated.
+    pub(crate) fn counts(&self) -> [usize; 4] {
+        let mut counts = [0; 4];
+        for entry in self.state.lock().pods.values() {
+            let at = match entry.place {
+                Place::Ready => 0,
+                Place::Backoff { .. } => 1,
+                Place::Waiting { .. } => 2,
+                Place::Gated => 3,
+                Place::Taken { .. } => continue,
+            };
+            counts[at] += 1;
+        }
+        counts
     }
 
     /// Puts a pod back that got no node.

@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use coracle_controllers::framework::{Change, Clock, Setup, Severity, Style};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -22,6 +22,7 @@ use crate::{
     cache::Cache,
     configuration::{self, Configuration, DEFAULT_NAME},
     cycle::{Decision, Diagnosis, Moment, schedule_one},
+    measures::{self, Measures, Outcome},
     nominations::Nominations,
     objects::Objects,
     plugin::{Event, Happening, Nomination, Plugin},
@@ -81,8 +82,11 @@ pub fn start(setup: &mut Setup, config: Config) {
         cache: Mutex::default(),
         nominations: Mutex::default(),
         requests: Semaphore::new(AT_ONCE),
+        measures: Measures::new(&setup.metrics),
         clock: config.clock,
     });
+    let counted = scheduler.clone();
+    measures::pending(&setup.metrics, move || counted.queue.counts());
     let on_object = scheduler.clone();
     Objects::on_change(setup, move |happening| on_object.queue.happened(happening));
     let nodes = setup.reflect::<Node>();
@@ -138,6 +142,7 @@ struct Scheduler {
     nominations: Mutex<Arc<Nominations>>,
     /// Room for requests.
     requests: Semaphore,
+    measures: Measures,
     clock: Clock,
 }
 
@@ -179,9 +184,16 @@ impl Scheduler {
             shapes: &profile.shapes,
             now: self.clock.now(),
         };
-        match schedule_one(&moment, &pod, start, luck) {
+        let since = Instant::now();
+        let decision = schedule_one(&moment, &pod, start, luck);
+        self.measures.decided(since.elapsed());
+        if !matches!(decision, Decision::Node(_)) {
+            self.measures.attempted(Outcome::Unschedulable, profile.name, since.elapsed());
+        }
+        match decision {
             Decision::Node(node) => {
                 if let Some((plugin, rejection)) = reserve(&profile.plugins, &pod, &node) {
+                    self.measures.attempted(Outcome::Unschedulable, profile.name, since.elapsed());
                     self.queue.give_back(&pod.uid, Back::Rejected([plugin].into()));
                     let message = rejection.reasons.join(", ");
                     under_way.spawn(async move {
@@ -193,7 +205,7 @@ impl Scheduler {
                 if !nominations.is_empty() {
                     Arc::make_mut(&mut self.nominations.lock()).remove(&pod.uid);
                 }
-                under_way.spawn(async move { scheduler.bind(pod, node).await });
+                under_way.spawn(async move { scheduler.bind(pod, node, since).await });
             }
             Decision::Unfit(diagnosis) => {
                 self.nominate(&pod, &diagnosis.nomination);
@@ -234,6 +246,7 @@ impl Scheduler {
             Nomination::On(node) if !diagnosis.victims.is_empty() => node,
             nomination => return self.report(pod, "Unschedulable", message, nomination).await,
         };
+        self.measures.preempts(diagnosis.victims.len());
         let nominated: Vec<Arc<PodInfo>> = {
             let nominations = self.nominations.lock();
             nominations.on(node).filter(|other| other.priority() < pod.priority()).cloned().collect()
@@ -255,11 +268,17 @@ impl Scheduler {
         self.queue.give_back(&pod.uid, back);
     }
 
-    async fn bind(&self, pod: Arc<PodInfo>, node: String) {
+    async fn bind(&self, pod: Arc<PodInfo>, node: String, since: Instant) {
         let key = pod.key();
         let Some(profile) = self.profile(&pod) else { return };
+        // The watch of the pod may be quicker than this answer.
+        let tried = self.queue.tried(&pod.uid);
         let unbound = match bind(&profile.plugins, &self.client, &self.requests, &pod, &node).await {
             Ok(()) => {
+                self.measures.attempted(Outcome::Scheduled, profile.name, since.elapsed());
+                if let Some((attempts, waited)) = tried {
+                    self.measures.placed(attempts, waited);
+                }
                 // The watch takes it out of the queue; before that, it is
                 // worked on and so not given out again.
                 let message = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
@@ -276,12 +295,14 @@ impl Scheduler {
         self.queue.happened(Event { pods: (Some(&pod), None), ..Happening::PodRemoved.into() });
         match unbound {
             Unbound::Rejected(plugin, rejection) => {
+                self.measures.attempted(Outcome::Unschedulable, profile.name, since.elapsed());
                 self.queue.give_back(&pod.uid, Back::Rejected([plugin].into()));
                 self.report(&pod, "Unschedulable", rejection.reasons.join(", "), &Nomination::Keep).await;
             }
             // The pod is gone, which the watch tells too.
             Unbound::Failed(error) if error.is_not_found() => self.queue.give_back(&pod.uid, Back::Failed),
             Unbound::Failed(error) => {
+                self.measures.attempted(Outcome::Error, profile.name, since.elapsed());
                 self.queue.give_back(&pod.uid, Back::Failed);
                 self.report(&pod, "SchedulerError", error.to_string(), &Nomination::Keep).await;
             }

@@ -72,6 +72,19 @@ pub enum Reading {
     Histogram(Vec<u64>, f64),
 }
 
+impl Reading {
+    fn add(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Number(it), Self::Number(other)) => *it += other,
+            (Self::Histogram(counts, sum), Self::Histogram(others, other)) => {
+                counts.iter_mut().zip(others).for_each(|(count, other)| *count += other);
+                *sum += other;
+            }
+            _ => {}
+        }
+    }
+}
+
 impl Sample {
     /// A number under labels.
     pub fn number(labels: &[&str], value: f64) -> Self {
@@ -131,7 +144,8 @@ impl Registry {
     }
 }
 
-/// Families by name, those of one name as one, their values in order.
+/// Families by name, those of one name as one, their values in order. Values
+/// under the same labels are added up.
 pub fn merged(all: Vec<Gathered>) -> Vec<Gathered> {
     let mut by_name: BTreeMap<&str, Gathered> = BTreeMap::new();
     for mut gathered in all.into_iter().filter(|it| !it.samples.is_empty()) {
@@ -148,6 +162,13 @@ pub fn merged(all: Vec<Gathered>) -> Vec<Gathered> {
         gathered.samples.sort_by(|a, b| {
             let key = |sample: &Sample, at: usize| sample.labels.get(at).cloned();
             order.iter().map(|&at| key(a, at)).cmp(order.iter().map(|&at| key(b, at)))
+        });
+        gathered.samples.dedup_by(|next, first| {
+            let same = next.labels == first.labels;
+            if same {
+                first.value.add(&next.value);
+            }
+            same
         });
     }
     all

@@ -24,7 +24,8 @@ fn filled() -> Registry {
     registry.add(Arc::new(|out: &mut Vec<Gathered>| {
         out.push(Gathered { desc: &TOTAL, samples: vec![Sample::number(&["GET", "100"], 7.0)] });
     }));
-    registry.family::<Counter>(&TOTAL);
+    // Another part of the process counts the same.
+    registry.family::<Counter>(&TOTAL).with(&["LIST", "a\"\\\n"]).inc();
     registry
 }
 
@@ -35,7 +36,7 @@ fn text_is_as_go_writes_it() {
         # TYPE a_total counter
         a_total{code="100",verb="GET"} 7
         a_total{code="200",verb="GET"} 3
-        a_total{code="a\"\\\n",verb="LIST"} 1
+        a_total{code="a\"\\\n",verb="LIST"} 2
         # HELP b_seconds How long.
         # TYPE b_seconds histogram
         b_seconds_bucket{verb="GET",le="0.005"} 1

@@ -1,7 +1,5 @@
 //! Reading a request's body, within limits of size and time.
 
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 use coracle_api::{GroupVersionKind, Object, schema::Struct};
 use http_body_util::BodyExt;
@@ -18,9 +16,6 @@ use crate::{
     schema::decode,
 };
 
-// Upstream gives a request 34 seconds, body and all.
-const PATIENCE: Duration = Duration::from_secs(34);
-
 // What is read past the limit and thrown away: a client that is still sending
 // would find its connection reset, and never see the answer.
 const SLACK: usize = 256 << 10;
@@ -35,9 +30,10 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
-    let limit = call.registry().config.max_body;
+    let config = &call.registry().config;
+    let (limit, patience) = (config.max_body, config.body_patience);
     if body.size_hint().lower() > limit as u64 {
-        let _ = tokio::time::timeout(PATIENCE, discard(&mut body, limit + SLACK)).await;
+        let _ = tokio::time::timeout(patience, discard(&mut body, limit + SLACK)).await;
         return Err(ApiError::TooLarge(limit));
     }
     if body.is_end_stream() {
@@ -50,7 +46,7 @@ where
         }
         read
     };
-    match tokio::time::timeout(PATIENCE, read).await {
+    match tokio::time::timeout(patience, read).await {
         Ok(read) => {
             let size = read.as_ref().map_or(limit, Bytes::len);
             call.registry().metrics.requests.body(call.info, size);

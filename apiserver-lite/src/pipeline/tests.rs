@@ -123,6 +123,105 @@ async fn a_watch_sees_what_is_there_and_what_comes() {
     assert!(events.frame().await.is_none(), "a closing hub ends its watches");
 }
 
+async fn get(server: &Arc<ApiServer>, path: &str) -> (u16, String) {
+    let request = request(Method::GET, path, Full::new(Bytes::new()));
+    text(handle(server.clone(), admin(), request).await).await
+}
+
+#[tokio::test]
+async fn checks_of_health_as_upstream_has_them() {
+    let server = server().await;
+    let ok = (200, "ok".to_owned());
+    for path in ["/healthz", "/livez/", "/readyz", "/livez/ping", "/readyz/informer-sync", "/readyz/shutdown"]
+    {
+        assert_eq!(get(&server, path).await, ok, "{path}");
+    }
+    assert_eq!(get(&server, "/readyz/poststarthook/rbac/bootstrap-roles").await, ok);
+    for path in ["/livez/shutdown", "/readyz/nothing", "/healthz/poststarthook"] {
+        assert_eq!(get(&server, path).await, (404, "404 page not found\n".to_owned()), "{path}");
+    }
+    let (status, verbose) = get(&server, "/readyz?verbose&exclude=etcd&exclude=b&exclude=a&exclude=b").await;
+    assert_eq!(status, 200);
+    assert!(
+        verbose.starts_with("[+]ping ok\n[+]log ok\n[+]etcd excluded: ok\n[+]etcd-readiness ok\n"),
+        "{verbose}"
+    );
+    let end = "[+]shutdown ok\nwarn: some health checks cannot be excluded: no matches for \"a\", \"b\"\nreadyz check passed\n";
+    assert!(verbose.ends_with(end), "{verbose}");
+}
+
+#[tokio::test]
+async fn who_stops_is_alive_but_not_ready() {
+    let server = server().await;
+    server.registry.stops();
+    assert_eq!(get(&server, "/livez").await.0, 200);
+    let (status, body) = get(&server, "/readyz").await;
+    assert_eq!(status, 500);
+    assert!(body.ends_with("[-]shutdown failed: reason withheld\nreadyz check failed\n"), "{body}");
+    let alone = get(&server, "/readyz/shutdown").await;
+    assert_eq!(alone, (500, "internal server error: process is shutting down\n".to_owned()));
+    assert_eq!(get(&server, "/readyz?exclude=shutdown").await, (200, "ok".to_owned()));
+    server.registry.store.close().await;
+    assert_eq!(get(&server, "/livez/etcd").await.0, 500, "a store that is closed is not healthy");
+    let (_, slis) = get(&server, "/metrics/slis").await;
+    assert!(slis.contains("kubernetes_healthcheck{name=\"shutdown\",type=\"readyz\"} 0"), "{slis}");
+}
+
+#[tokio::test]
+async fn requests_are_counted_when_they_end() {
+    let server = server().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    let body = Full::new(Bytes::from_static(br#"{"metadata":{"name":"a"}}"#));
+    handle(server.clone(), admin(), request(Method::POST, path, body)).await;
+    get(&server, &format!("{path}/a")).await;
+    get(&server, &format!("{path}/b")).await;
+    get(&server, "/api/v1/configmaps").await;
+    get(&server, "/apis/example.com/v1/made-up").await;
+    let watch = request(Method::GET, &format!("{path}?watch=1"), Full::new(Bytes::new()));
+    let mut events = handle(server.clone(), admin(), watch).await.into_body();
+    events.frame().await.unwrap().unwrap();
+    let (_, during) = get(&server, "/metrics").await;
+    drop(events);
+    let (_, after) = get(&server, "/metrics").await;
+    let of = |page: &str, name: &str, labels: &str| {
+        let line = page.lines().find(|line| {
+            let (found, rest) = line.split_once('{').unwrap_or((line, ""));
+            found == name && labels.split_whitespace().all(|label| rest.contains(label))
+        });
+        line.and_then(|line| line.rsplit_once(' ')).map_or("none".to_owned(), |(_, value)| value.to_owned())
+    };
+    let total = "apiserver_request_total";
+    for (page, name, labels, expected) in [
+        (
+            &after,
+            total,
+            r#"code="201" resource="configmaps" verb="POST" scope="resource" group="" version="v1""#,
+            "1",
+        ),
+        (&after, total, r#"code="200" resource="configmaps" verb="GET" scope="resource""#, "1"),
+        (&after, total, r#"code="404" resource="configmaps" verb="GET" scope="resource""#, "1"),
+        (&after, total, r#"code="200" resource="configmaps" verb="LIST" scope="cluster""#, "1"),
+        (&after, total, r#"resource="made-up""#, "none"),
+        (&during, total, r#"verb="WATCH""#, "none"),
+        (&after, total, r#"verb="WATCH" scope="namespace""#, "1"),
+        (&during, "apiserver_longrunning_requests", r#"verb="WATCH" resource="configmaps""#, "1"),
+        (&after, "apiserver_longrunning_requests", r#"verb="WATCH" resource="configmaps""#, "0"),
+        (&after, "apiserver_watch_events_total", r#"resource="configmaps""#, "1"),
+        (&after, "apiserver_response_sizes_count", r#"verb="LIST""#, "1"),
+        (&after, "apiserver_resource_objects", r#"resource="configmaps""#, "1"),
+        (&after, "etcd_requests_total", r#"operation="create" resource="configmaps""#, "1"),
+        (&after, "authenticated_user_requests", r#"username="admin""#, "8"),
+        (
+            &after,
+            "apiserver_admission_controller_admission_duration_seconds_count",
+            r#"name="NamespaceLifecycle" operation="CREATE" rejected="false" type="admit""#,
+            "1",
+        ),
+    ] {
+        assert_eq!(of(page, name, labels), expected, "{name} {labels}");
+    }
+}
+
 #[tokio::test]
 async fn the_future_of_a_request_is_small() {
     let body = Full::new(Bytes::new());

@@ -19,7 +19,10 @@ pub mod scale;
 pub mod turns;
 pub mod write;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use arc_swap::ArcSwap;
 use coracle_store::Store;
@@ -53,6 +56,9 @@ pub struct Registry {
     /// Who charges a quota next.
     pub charging: turns::Turns,
     rows: ArcSwap<Rows>,
+    // What the checks of health ask for.
+    making_defaults: AtomicBool,
+    stopping: AtomicBool,
 }
 
 impl Registry {
@@ -69,7 +75,29 @@ impl Registry {
             metrics: Metrics::default(),
             charging: turns::Turns::default(),
             rows: ArcSwap::from_pointee(rows),
+            making_defaults: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the objects are there that every cluster has.
+    pub fn has_defaults(&self) -> bool {
+        !self.making_defaults.load(Ordering::Acquire)
+    }
+
+    /// Those objects are being made, and are there a little later.
+    pub fn makes_defaults(&self, making: bool) {
+        self.making_defaults.store(making, Ordering::Release);
+    }
+
+    /// Whether the server is about to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// The server is about to stop: it says so when it is asked, and goes on.
+    pub fn stops(&self) {
+        self.stopping.store(true, Ordering::Release);
     }
 
     /// The kinds that are served now: with the custom resources of every

@@ -6,14 +6,17 @@
 //! meanwhile, it comes again afterwards.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     hash::Hash,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
+use coracle_api::metrics::{Gathered, Registry, Sample};
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
+
+use super::measures::{self, Measures};
 
 /// First delay after a failure, doubled with each further one.
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
@@ -34,13 +37,15 @@ impl<K> Clone for Queue<K> {
 struct Shared<K> {
     state: Mutex<State<K>>,
     changed: Notify,
+    measures: OnceLock<Measures>,
 }
 
 struct State<K> {
     ready: VecDeque<K>,
-    /// Waiting, or added again while being worked on.
-    dirty: HashSet<K>,
-    working: HashSet<K>,
+    /// Waiting, or added again while being worked on; since when.
+    dirty: HashMap<K, Instant>,
+    /// Since when.
+    working: HashMap<K, Instant>,
     due: HashMap<K, (Instant, u64)>,
     by_due: BTreeMap<(Instant, u64), K>,
     sequence: u64,
@@ -58,21 +63,23 @@ impl<K: Clone + Eq + Hash> Queue<K> {
     pub fn new() -> Self {
         let state = State {
             ready: VecDeque::new(),
-            dirty: HashSet::new(),
-            working: HashSet::new(),
+            dirty: HashMap::new(),
+            working: HashMap::new(),
             due: HashMap::new(),
             by_due: BTreeMap::new(),
             sequence: 0,
             failures: HashMap::new(),
         };
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }) }
+        let (state, changed) = (Mutex::new(state), Notify::new());
+        Self { shared: Arc::new(Shared { state, changed, measures: OnceLock::new() }) }
     }
 
     /// Asks for `key` to be looked at as soon as possible.
     pub fn add(&self, key: K) {
-        let mut state = self.shared.state.lock();
-        state.add(key);
-        drop(state);
+        let added = self.shared.state.lock().add(key);
+        if added && let Some(measures) = self.shared.measures.get() {
+            measures.added();
+        }
         self.shared.changed.notify_one();
     }
 
@@ -99,6 +106,9 @@ impl<K: Clone + Eq + Hash> Queue<K> {
             *failures = failures.saturating_add(1);
             *failures
         };
+        if let Some(measures) = self.shared.measures.get() {
+            measures.retried();
+        }
         self.add_after(key, backoff(failures));
     }
 
@@ -116,12 +126,19 @@ impl<K: Clone + Eq + Hash> Queue<K> {
     /// [`Queue::done`] must follow.
     pub async fn next(&self) -> K {
         loop {
-            let (key, next_due) = {
+            let (taken, next_due) = {
                 let mut state = self.shared.state.lock();
-                state.release_due(Instant::now());
-                (state.take(), state.next_due())
+                let now = Instant::now();
+                let released = state.release_due(now);
+                if let Some(measures) = self.shared.measures.get() {
+                    (0..released).for_each(|_| measures.added());
+                }
+                (state.take(now), state.next_due())
             };
-            if let Some(key) = key {
+            if let Some((key, waited)) = taken {
+                if let Some(measures) = self.shared.measures.get() {
+                    measures.taken(waited);
+                }
                 return key;
             }
             let changed = self.shared.changed.notified();
@@ -137,21 +154,29 @@ impl<K: Clone + Eq + Hash> Queue<K> {
     /// Ends the work on `key`; it comes again if it was added meanwhile.
     pub fn done(&self, key: &K) {
         let mut state = self.shared.state.lock();
-        state.working.remove(key);
-        if state.dirty.contains(key) {
+        let began = state.working.remove(key);
+        if state.dirty.contains_key(key) {
             state.ready.push_back(key.clone());
         }
         drop(state);
+        if let (Some(began), Some(measures)) = (began, self.shared.measures.get()) {
+            measures.done(began.elapsed());
+        }
         self.shared.changed.notify_one();
     }
 }
 
 impl<K: Clone + Eq + Hash> State<K> {
-    fn add(&mut self, key: K) {
-        if !self.dirty.insert(key.clone()) || self.working.contains(&key) {
-            return;
+    // Whether it was not waiting before.
+    fn add(&mut self, key: K) -> bool {
+        if self.dirty.contains_key(&key) {
+            return false;
         }
-        self.ready.push_back(key);
+        self.dirty.insert(key.clone(), Instant::now());
+        if !self.working.contains_key(&key) {
+            self.ready.push_back(key);
+        }
+        true
     }
 
     fn add_at(&mut self, key: K, due: Instant) {
@@ -166,26 +191,55 @@ impl<K: Clone + Eq + Hash> State<K> {
         self.by_due.insert((due, self.sequence), key);
     }
 
-    fn release_due(&mut self, now: Instant) {
+    // How many were added.
+    fn release_due(&mut self, now: Instant) -> usize {
+        let mut released = 0;
         while let Some(first) = self.by_due.first_entry() {
             if first.key().0 > now {
-                return;
+                break;
             }
             let key = first.remove();
             self.due.remove(&key);
-            self.add(key);
+            released += usize::from(self.add(key));
         }
+        released
     }
 
     fn next_due(&self) -> Option<Instant> {
         self.by_due.first_key_value().map(|((due, _), _)| *due)
     }
 
-    fn take(&mut self) -> Option<K> {
+    // With how long it has waited.
+    fn take(&mut self, now: Instant) -> Option<(K, Duration)> {
         let key = self.ready.pop_front()?;
-        self.dirty.remove(&key);
-        self.working.insert(key.clone());
-        Some(key)
+        let since = self.dirty.remove(&key).unwrap_or(now);
+        self.working.insert(key.clone(), now);
+        Some((key, now.saturating_duration_since(since)))
+    }
+}
+
+impl<K: Clone + Eq + Hash + Send + Sync + 'static> Queue<K> {
+    /// Measures the queue of `controller` from now on.
+    pub(super) fn measure(&self, registry: &Registry, controller: &'static str) {
+        let name = measures::queue_name(controller);
+        let _ = self.shared.measures.set(Measures::new(registry, name));
+        let shared = self.shared.clone();
+        registry.add(Arc::new(move |out: &mut Vec<Gathered>| {
+            let state = shared.state.lock();
+            let now = Instant::now();
+            let running = state.working.values().map(|began| now.saturating_duration_since(*began));
+            let unfinished: Duration = running.clone().sum();
+            let longest = running.max().unwrap_or_default();
+            let depth = state.ready.len() as f64;
+            drop(state);
+            for (desc, value) in [
+                (&measures::DEPTH, depth),
+                (&measures::UNFINISHED, unfinished.as_secs_f64()),
+                (&measures::LONGEST, longest.as_secs_f64()),
+            ] {
+                out.push(Gathered { desc, samples: vec![Sample::number(&[name], value)] });
+            }
+        }));
     }
 }
 
@@ -246,6 +300,34 @@ mod tests {
             queue.done(&key);
         }
         assert_eq!(ready(&queue).await, [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_and_what_is_worked_on_is_measured() {
+        let registry = Registry::default();
+        let queue = Queue::new();
+        queue.measure(&registry, "deployment-controller");
+        for key in ["a", "a", "b"] {
+            queue.add(key);
+        }
+        queue.add_rate_limited("c");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(queue.next().await, "a");
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let page = coracle_api::metrics::write_text(&registry.gather());
+        for line in [
+            "workqueue_adds_total{name=\"deployment\"} 3",
+            "workqueue_depth{name=\"deployment\"} 2",
+            "workqueue_retries_total{name=\"deployment\"} 1",
+            "workqueue_queue_duration_seconds_sum{name=\"deployment\"} 2",
+            "workqueue_unfinished_work_seconds{name=\"deployment\"} 3",
+            "workqueue_longest_running_processor_seconds{name=\"deployment\"} 3",
+        ] {
+            assert!(page.lines().any(|it| it == line), "{line} is not in\n{page}");
+        }
+        queue.done(&"a");
+        let page = coracle_api::metrics::write_text(&registry.gather());
+        assert!(page.contains("workqueue_work_duration_seconds_sum{name=\"deployment\"} 3"), "{page}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use coracle_api::metrics::Registry;
 use kube::{Api, Client, Resource, core::ApiResource, runtime::watcher};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +53,8 @@ pub struct Setup {
     pub client: Client,
     /// The time.
     pub clock: Clock,
+    /// What is measured.
+    pub metrics: Arc<Registry>,
     reader: Client,
     reflectors: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     /// Reflectors of less than all of a type, by the fields that select it.
@@ -72,6 +75,7 @@ impl Setup {
             reader: client.clone(),
             client,
             clock,
+            metrics: Arc::default(),
             reflectors: HashMap::new(),
             selected: HashMap::new(),
             feeds: HashMap::new(),
@@ -192,6 +196,7 @@ impl Setup {
         K: Clone + Eq + Hash + std::fmt::Display + Send + Sync + 'static,
         R: Reconcile<K>,
     {
+        queue.measure(&self.metrics, name);
         self.when_synced(move |shutdown| work(name, queue, workers, Arc::new(reconciler), shutdown));
     }
 
