@@ -60,6 +60,7 @@ fn scheduler(client: Client) -> Arc<Scheduler> {
         cache: Mutex::default(),
         nominations: Mutex::default(),
         requests: Semaphore::new(1),
+        measures: Measures::new(&coracle_api::metrics::Registry::default()),
         clock: Clock::system(),
     })
 }
@@ -113,7 +114,7 @@ async fn a_pod_that_was_bound_stays_though_the_answer_was_lost() {
     scheduler.cache.lock().assume(taken.clone(), "n");
     // The watch is faster than the answer.
     scheduler.pod_changed(&Change { before: Some(&before), after: Some(&after) });
-    scheduler.bind(taken, "n".to_owned()).await;
+    scheduler.bind(taken, "n".to_owned(), Instant::now()).await;
     assert!(scheduler.cache.lock().has_pod("p"));
 }
 
@@ -127,7 +128,7 @@ async fn a_pod_that_changes_while_it_is_bound_is_tried_again_as_it_is() {
     let taken = scheduler.queue.next().await;
     scheduler.cache.lock().assume(taken.clone(), "n");
     scheduler.pod_changed(&Change { before: Some(&before), after: Some(&after) });
-    scheduler.bind(taken, "n".to_owned()).await;
+    scheduler.bind(taken, "n".to_owned(), Instant::now()).await;
     let again = scheduler.queue.next().await;
     assert_eq!(again.pod.metadata.labels, after.metadata.labels);
 }
