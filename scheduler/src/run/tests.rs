@@ -1,4 +1,8 @@
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use coracle_controllers::framework::{Change, Clock, Setup, Style};
 use http::{Method, Request, Response};
@@ -10,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::Scheduler;
+use super::{Measures, Scheduler};
 use crate::{
     Shapes,
     configuration::DEFAULT_NAME,
