@@ -36,10 +36,17 @@ impl Target {
     /// Starts one.
     pub async fn start(options: Options) -> Outcome<Self> {
         let pki = Pki::ephemeral(&["127.0.0.1".parse()?])?;
-        let listen = Some((([127, 0, 0, 1], 0).into(), pki.clone()));
+        let listen = Some(([127, 0, 0, 1], 0).into());
         let controllers = "-*".to_owned();
-        let cluster =
-            Cluster::start(Options { nodes: 0, scheduler: false, controllers, listen, ..options }).await?;
+        let cluster = Cluster::start(Options {
+            nodes: 0,
+            scheduler: false,
+            controllers,
+            listen,
+            pki: Some(pki.clone()),
+            ..options
+        })
+        .await?;
         let address = cluster.address().ok_or("it listens nowhere")?;
         let text = serde_yaml_ng::to_string(&kubeconfig::administrator(&format!("https://{address}"), &pki))?;
         let directory = tempfile::tempdir()?;
