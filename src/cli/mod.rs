@@ -6,6 +6,7 @@ mod controllers;
 mod down;
 mod election;
 mod kubeconfig;
+mod nodes;
 mod scheduler;
 mod status;
 mod up;
@@ -45,6 +46,8 @@ enum Command {
     Controllers(controllers::Controllers),
     /// Run the scheduler alone, against any cluster, or ask it about a pod
     Scheduler(scheduler::Scheduler),
+    /// Run simulated nodes alone, in any cluster
+    Nodes(nodes::Nodes),
     /// Print a script that completes commands in a shell
     Completion(completion::Completion),
 }
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Version(it) => it.run(),
         Command::Controllers(it) => it.run(),
         Command::Scheduler(it) => it.run(),
+        Command::Nodes(it) => it.run(),
         Command::Completion(it) => it.run(),
     };
     match done {

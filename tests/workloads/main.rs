@@ -1,6 +1,7 @@
 //! What upstream's controllers and scheduler do, seen through the API of a
 //! whole cluster in this process. One file a controller.
 
+mod bad_input;
 mod cluster;
 mod cron_job;
 mod daemon_set;
@@ -14,6 +15,7 @@ mod replica_set;
 mod replication_controller;
 mod resource_quota;
 mod scale;
+mod service;
 mod stateful_set;
 mod ttl;
 mod volume;

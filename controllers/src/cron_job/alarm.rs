@@ -9,7 +9,7 @@ use k8s_openapi::api::batch::v1::CronJob;
 use crate::framework::{Clock, Error, Key, Next, Queue, Reconcile, Store};
 
 /// The longest piece of a wait.
-const PIECE: Duration = Duration::from_secs(3600);
+const PIECE: Duration = Duration::from_secs(60);
 
 /// When to look at which cron job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
