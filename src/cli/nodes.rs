@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use coracle_controllers::framework::Setup;
-use coracle_node::simulated::Config;
+use coracle_node::simulated::{self, Config};
 use tokio_util::sync::CancellationToken;
 
 use super::alone;
@@ -30,9 +29,7 @@ impl Nodes {
     async fn serve(self, shutdown: CancellationToken) -> Result<(), String> {
         let client = alone::client(self.kubeconfig.as_deref()).await?;
         let config = Config { count: self.nodes, prefix: self.prefix, ..Config::default() };
-        let mut setup = Setup::new(client, config.clock.clone());
-        coracle_node::simulated::start(&mut setup, config);
-        setup.run(shutdown).await;
+        simulated::run(client, config, shutdown).await;
         Ok(())
     }
 }
