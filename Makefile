@@ -1,4 +1,4 @@
-.PHONY: test lint reference differential kubectl conformance bench facts
+.PHONY: test lint reference differential kubectl conformance four-ways bench facts
 
 # All tests. Where Go is, builds the real Kubernetes first (minutes, once) and compares with it.
 test:
@@ -30,6 +30,10 @@ kubectl:
 # with such names.
 conformance:
 	CORACLE_AREA=$(AREA) tests/conformance/run
+
+# The tests of workloads on each mixture of our and upstream's loops and servers. CORACLE_FOCUS: those with such names.
+four-ways:
+	tests/conformance/ways
 
 # Coracle beside the real Kubernetes: start, memory, writes, reads. QUICK=1: one short round.
 bench:
