@@ -30,7 +30,8 @@ use crate::watcher::{self as pods, ROOM};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Long enough for a machine that has other things to do: who waits for a time that never comes waits longer.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Runs the world of `seed`. Gives how often something went wrong in it.
 pub async fn run(seed: u64) -> Outcome<usize> {
@@ -195,6 +196,17 @@ async fn change<K: Namespaced>(client: &Client, name: &str, patch: Value) -> Out
     Ok(())
 }
 
+/// The pods of web, db and log at the end.
+const WANTED: [usize; 3] = [5, 1, 2];
+
+async fn alive(pods: &Api<Pod>) -> Outcome<[usize; 3]> {
+    let all = pods.list(&ListParams::default()).await?.items;
+    Ok(["web", "db", "log"].map(|app| {
+        let of = all.iter().filter(|pod| pod.labels().get("app").is_some_and(|it| it == app));
+        of.filter(|pod| pod.metadata.deletion_timestamp.is_none()).count()
+    }))
+}
+
 async fn converged(client: &Client) -> Outcome {
     until::<Deployment>(client, "web", |it| {
         let Some(status) = &it.status else { return false };
@@ -222,15 +234,19 @@ async fn converged(client: &Client) -> Outcome {
         complete && status.completed_indexes.as_deref() == Some("0-2") && status.succeeded == Some(3)
     })
     .await?;
+    // One whose creation nobody learned of may still be on its way out.
     let pods: Api<Pod> = Api::default_namespaced(client.clone());
-    let all = pods.list(&ListParams::default()).await?.items;
-    let alive = |app: &str| {
-        let of = all.iter().filter(|pod| pod.labels().get("app").is_some_and(|it| it == app));
-        of.filter(|pod| pod.metadata.deletion_timestamp.is_none()).count()
+    let counted = async {
+        let mut changes = watcher(pods.clone(), watcher::Config::default()).default_backoff().boxed();
+        while changes.try_next().await?.is_some() {
+            if alive(&pods).await? == WANTED {
+                return Outcome::Ok(());
+            }
+        }
+        Err("the watch has ended".into())
     };
-    let counts = [alive("web"), alive("db"), alive("log")];
-    if counts != [5, 1, 2] {
-        return Err(format!("{counts:?} pods of web, db and log").into());
+    if tokio::time::timeout(PATIENCE, counted).await.is_err() {
+        return Err(format!("{:?} pods of web, db and log", alive(&pods).await?).into());
     }
     let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
     maps.get("bystander").await?;
