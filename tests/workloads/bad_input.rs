@@ -52,6 +52,16 @@ fn cron_job(name: &str, schedule: &str, suspend: bool) -> Value {
     })
 }
 
+// Goes on with a suspended cron job that was last started so long ago.
+async fn missed_since(cron_jobs: &Api<CronJob>, name: &str, time: SignedDuration) -> Outcome {
+    let ago = Timestamp::now().checked_sub(time)?.to_string();
+    let patch = Patch::Merge(json!({ "status": { "lastScheduleTime": ago } }));
+    cron_jobs.patch_status(name, &PatchParams::default(), &patch).await?;
+    let patch = Patch::Merge(json!({ "spec": { "suspend": false } }));
+    cron_jobs.patch(name, &PatchParams::default(), &patch).await?;
+    Ok(())
+}
+
 fn pods(client: &Client) -> Api<Pod> {
     Api::default_namespaced(client.clone())
 }
@@ -158,14 +168,9 @@ async fn a_million_pods_against_a_quota() {
 async fn schedules_that_never_fire_and_a_year_that_was_missed() {
     let outcome = with_options(Options { nodes: 0, ..Options::default() }, async |client| -> Outcome {
         create::<CronJob>(&client, cron_job("never", "0 0 30 2 *", false)).await?;
-        create::<CronJob>(&client, cron_job("missed", "@every 1s", true)).await?;
         let cron_jobs: Api<CronJob> = Api::default_namespaced(client.clone());
-        let year = SignedDuration::from_hours(365 * 24);
-        let ago = Timestamp::now().checked_sub(year)?.to_string();
-        let patch = Patch::Merge(json!({ "status": { "lastScheduleTime": ago } }));
-        cron_jobs.patch_status("missed", &PatchParams::default(), &patch).await?;
-        let patch = Patch::Merge(json!({ "spec": { "suspend": false } }));
-        cron_jobs.patch("missed", &PatchParams::default(), &patch).await?;
+        create::<CronJob>(&client, cron_job("missed", "@every 1s", true)).await?;
+        missed_since(&cron_jobs, "missed", SignedDuration::from_hours(365 * 24)).await?;
         let events: Api<Event> = Api::default_namespaced(client.clone());
         let told = until_all(&events, "", |all| {
             all.iter().any(|it| it.reason.as_deref() == Some("TooManyMissedTimes"))
@@ -200,12 +205,14 @@ async fn a_clock_that_jumps() {
         // Hours are missed: one job makes up for them.
         offset.store(3 * 3600, Ordering::Relaxed);
         // Looked at anew: else it takes a minute until the time is asked again.
-        let patch = Patch::Merge(json!({ "metadata": { "labels": { "looked-at": "anew" } } }));
-        cron_jobs.patch("hourly", &PatchParams::default(), &patch).await?;
+        let looked_at = |when: &str| Patch::Merge(json!({ "metadata": { "labels": { "looked-at": when } } }));
+        cron_jobs.patch("hourly", &PatchParams::default(), &looked_at("anew")).await?;
         let first = until_all(&jobs, "by=hourly", |jobs| jobs.len() == 1).await?;
         // Yesterday again: what was started then is not started anew.
         offset.store(-24 * 3600, Ordering::Relaxed);
-        create::<CronJob>(&client, cron_job("each", "@every 1s", false)).await?;
+        cron_jobs.patch("hourly", &PatchParams::default(), &looked_at("again")).await?;
+        create::<CronJob>(&client, cron_job("each", "@every 1s", true)).await?;
+        missed_since(&cron_jobs, "each", SignedDuration::from_hours(48)).await?;
         until_all(&jobs, "by=each", |jobs| jobs.len() == 1).await?;
         let now = jobs.list(&ListParams::default().labels("by=hourly")).await?.items;
         let names = |jobs: &[Job]| jobs.iter().map(ResourceExt::name_any).collect::<Vec<_>>();
