@@ -56,7 +56,8 @@ pub struct Options {
     pub scheduler: bool,
     /// The number of simulated nodes.
     pub nodes: usize,
-    /// What they are like. How many is filled in.
+    /// What they are like. How many is filled in. With `pools`, the cluster
+    /// is given the kinds NodePool and Stage.
     pub simulation: coracle_node::simulated::Config,
     /// The API server's settings.
     pub config: Config,
@@ -113,6 +114,9 @@ pub enum StartError {
     /// The key that signs tokens is no use.
     #[error("sa.key: {0}")]
     TokenKey(String),
+    /// Coracle's own kinds could not be given to it.
+    #[error("cannot define NodePool and Stage: {0}")]
+    Definitions(String),
     /// The objects that every cluster has could not be made.
     #[error("cannot set the cluster up: {0}")]
     Bootstrap(String),
@@ -228,6 +232,12 @@ impl Cluster {
             tasks.spawn(custom::keeper::run(server, shutdown));
         });
         let nodes = coracle_node::simulated::Config { count: options.nodes, ..options.simulation };
+        if nodes.pools
+            && let Err(error) = coracle_crds::install(&cluster.client()).await
+        {
+            cluster.stop().await;
+            return Err(StartError::Definitions(error.to_string()));
+        }
         let repair = Repair { node_ports, ..Repair::default() };
         cluster.start_loops(&controllers, &repair, options.scheduler, nodes);
         Ok(cluster)

@@ -48,6 +48,25 @@ pub(crate) fn report(pod: &Pod, status: &mut PodStatus, now: Timestamp) {
     status.conditions = Some(conditions);
 }
 
+/// Puts the condition `type_` in: true with this reason and message, or false without.
+pub(crate) fn put(
+    pod: &Pod,
+    status: &mut PodStatus,
+    type_: &str,
+    holds: Option<(&'static str, String)>,
+    now: Timestamp,
+) {
+    let verdict = match holds {
+        Some((reason, message)) => {
+            Verdict { status: true, reason: Some(reason), message: Some(message).filter(|it| !it.is_empty()) }
+        }
+        None => Verdict { status: false, reason: None, message: None },
+    };
+    let mut conditions = status.conditions.take().unwrap_or_default();
+    set(&mut conditions, type_, verdict, pod.metadata.generation, now);
+    status.conditions = Some(conditions);
+}
+
 fn set(
     conditions: &mut Vec<PodCondition>,
     type_: &str,

@@ -4,6 +4,8 @@
 //! through there is [`pod_worker::step`], which is pure.
 
 mod conditions;
+mod digest;
 pub mod pod_worker;
 mod program;
 pub mod simulated;
+mod stage;

@@ -6,9 +6,13 @@
 
 mod container;
 mod obstacle;
+mod probe;
+mod resize;
+mod restart_all;
 
 use std::time::Duration;
 
+use coracle_crds::stage::Exit;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::core::v1::{
@@ -19,6 +23,8 @@ use k8s_openapi::{
 };
 
 pub use obstacle::{Obstacles, Rejection};
+use probe::Failing;
+pub(crate) use resize::is_resized;
 
 use crate::{
     conditions,
@@ -69,10 +75,16 @@ pub fn is_sidecar(container: &Container) -> bool {
 
 /// What `pod` does at `now`.
 pub fn step(pod: &Pod, place: &Place, now: Timestamp) -> Step {
+    end(pod, place, &[], now)
+}
+
+/// What `pod` does at `now`, when containers of it end as `exits` say.
+pub(crate) fn end(pod: &Pod, place: &Place, exits: &[Exit], now: Timestamp) -> Step {
     let (Some(spec), now) = (&pod.spec, whole(now)) else { return Step::default() };
     let before = pod.status.clone().unwrap_or_default();
     let (status, obstacles) = (before.clone(), &place.obstacles);
-    let mut life = Life { pod, spec, now, obstacles, status, next: None, notes: Vec::new() };
+    let failing = Failing::of(pod);
+    let mut life = Life { pod, spec, now, obstacles, exits, failing, status, next: None, notes: Vec::new() };
     let remove = life.live(place);
     // Looked at again only for a reason: a finished pod needs nothing more.
     let again = life.next.map(|at| at.duration_since(now).max(SignedDuration::from_millis(1)).unsigned_abs());
@@ -90,6 +102,8 @@ struct Life<'a> {
     spec: &'a PodSpec,
     now: Timestamp,
     obstacles: &'a Obstacles,
+    exits: &'a [Exit],
+    failing: Failing<'a>,
     status: PodStatus,
     /// The earliest moment at which something changes by itself.
     next: Option<Timestamp>,
@@ -127,8 +141,12 @@ impl Life<'_> {
                 Some("Pod was active on the node longer than the specified deadline".into());
         } else if !deleted && !self.awaits_volumes() {
             self.settle(place);
-            self.run_containers();
+            if !self.restart_all() {
+                self.run_containers();
+                self.tell_restart_of_all();
+            }
         }
+        self.tell_resize();
         conditions::report(self.pod, &mut self.status, self.now);
         false
     }
@@ -308,6 +326,11 @@ impl Life<'_> {
         let unstarted =
             statuses.iter().any(|s| has(s, |state| state.waiting.is_some()) && s.last_state.is_none());
         let all_ended = statuses.iter().all(|s| has(s, |state| state.terminated.is_some()));
+        // All are started anew: they have run before.
+        let again = !statuses.is_empty() && statuses.iter().all(|s| s.last_state.is_some());
+        if !initialized && again {
+            return "Running";
+        }
         if !initialized || unstarted {
             return "Pending";
         }

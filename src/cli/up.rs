@@ -136,6 +136,8 @@ impl Up {
         };
         options.control.local_volumes = Some(data.volumes());
         options.simulation.pod_events = self.pod_events.unwrap_or(self.nodes <= READ_BY_PEOPLE);
+        // Also with no node to begin with: a pool may bring some.
+        options.simulation.pools = true;
         options.config.service_range.clone_from(&self.service_cluster_ip_range);
         Ok(options)
     }

@@ -17,6 +17,7 @@ use crate::{
     error::{ApiError, Subject},
     registry::{
         Target,
+        delete::check_preconditions,
         options::{DeleteOptions, ListOptions, Preconditions, Writing},
         read::internal,
     },
@@ -66,7 +67,7 @@ where
             guard = Some(budget);
         }
     }
-    match call.registry().delete(&target, &deletion, call.user).await {
+    match leave(call, &target, deletion).await {
         Err(ApiError::Conflict { .. }) if guard.is_some() && !pinned => {
             return Err(pending(guard.as_deref().unwrap_or_default()));
         }
@@ -74,6 +75,64 @@ where
     };
     let status = Status { code: 201, ..Status::success(None) };
     Ok(answer::value_in(&output, StatusCode::CREATED, &serde_json::to_value(status).unwrap_or_default()))
+}
+
+/// Says on the pod why it goes, and deletes it.
+async fn leave(call: &Call<'_>, target: &Target, mut deletion: DeleteOptions) -> Result<(), ApiError> {
+    if !deletion.dry_run() {
+        mark(call, target, &mut deletion).await?;
+    }
+    call.registry().delete(target, &deletion, call.user).await.map(drop)
+}
+
+/// Puts the condition on the pod. A deletion of one revision is one of the
+/// revision that this makes.
+async fn mark(call: &Call<'_>, target: &Target, deletion: &mut DeleteOptions) -> Result<(), ApiError> {
+    for _ in 0..TRIES {
+        let record = call.registry().get(target).await?;
+        let mut pod = codec::json::parse_stored(&record.bytes);
+        check_preconditions(target, deletion, &pod)?;
+        if !disrupt(&mut pod, &tree::time(call.registry().config.clock.now())) {
+            return Ok(());
+        }
+        let value = codec::json::encode(&pod);
+        let write = Commit::Update { key: record.key.clone(), expected: record.revision, value, ttl: None };
+        match call.registry().store.commit(write).await {
+            Ok(record) => {
+                let pinned = deletion.preconditions.as_mut().and_then(|it| it.resource_version.as_mut());
+                if let Some(version) = pinned {
+                    *version = record.revision.0.to_string();
+                }
+                return Ok(());
+            }
+            Err(StoreError::RevisionMismatch { .. }) => {}
+            Err(error) => return Err(internal(error)),
+        }
+    }
+    Err(ApiError::stale(Subject::of(&target.row.facts, &target.name)))
+}
+
+/// The condition of a pod that is evicted; false when it says so already.
+fn disrupt(pod: &mut Object, now: &Value) -> bool {
+    let mut condition = json!({
+        "lastProbeTime": null, "lastTransitionTime": now, "message": "Eviction API: evicting",
+        "reason": "EvictionByEvictionAPI", "status": "True", "type": "DisruptionTarget",
+    });
+    let conditions = pod.section_mut("status").entry("conditions").or_insert_with(|| json!([]));
+    let Some(list) = conditions.as_array_mut() else { return false };
+    let Some(there) = list.iter_mut().find(|it| it["type"] == "DisruptionTarget") else {
+        list.push(condition);
+        return true;
+    };
+    if there["status"] == "True" {
+        condition["lastTransitionTime"] = there["lastTransitionTime"].clone();
+    }
+    let generation = there.get("observedGeneration").cloned();
+    condition
+        .as_object_mut()
+        .into_iter()
+        .for_each(|it| it.extend(generation.clone().map(|at| ("observedGeneration".to_owned(), at))));
+    std::mem::replace(there, condition.clone()) != condition
 }
 
 // Pods that do not run, or are going already, disrupt nobody by going.
@@ -274,6 +333,19 @@ mod tests {
         let text =
             "The disruption budget b does not allow evicting pods currently because it failed sync: why";
         check(failed, Some(text));
+    }
+
+    #[test]
+    fn a_pod_says_that_it_is_evicted() {
+        let mut pod = Object::from_value(json!({"kind": "Pod", "apiVersion": "v1", "status": {}})).unwrap();
+        assert!(disrupt(&mut pod, &json!("2024-01-01T00:00:00Z")));
+        assert!(!disrupt(&mut pod, &json!("2024-01-02T00:00:00Z")), "it says so already");
+        let said = &pod.get(&["status", "conditions"]).unwrap()[0];
+        assert_eq!(
+            (&said["reason"], &said["message"]),
+            (&json!("EvictionByEvictionAPI"), &json!("Eviction API: evicting"))
+        );
+        assert_eq!(said["lastTransitionTime"], "2024-01-01T00:00:00Z");
     }
 
     #[test]

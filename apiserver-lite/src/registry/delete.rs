@@ -218,7 +218,15 @@ fn dry(decision: Decision, object: Object) -> Deleted {
     }
 }
 
-fn check_preconditions(target: &Target, options: &DeleteOptions, object: &Object) -> Result<(), ApiError> {
+/// Whether `object` is the one that `options` are for.
+///
+/// # Errors
+/// `Conflict`: it is not.
+pub fn check_preconditions(
+    target: &Target,
+    options: &DeleteOptions,
+    object: &Object,
+) -> Result<(), ApiError> {
     let Some(wanted) = &options.preconditions else { return Ok(()) };
     let facts = &target.row.facts;
     let conflict = |reason: String| {

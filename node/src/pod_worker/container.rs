@@ -1,16 +1,19 @@
 //! What one container of a pod does.
 
-use jiff::Timestamp;
+use coracle_crds::stage::Exit;
 use k8s_openapi::{
     api::core::v1::{
         Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStatus,
-        ResourceRequirements, VolumeMountStatus,
+        VolumeMountStatus,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
-use super::{Life, Note, Role, after, note, terminated, waiting};
-use crate::program::{self, Program};
+use super::{Life, Note, Role, after, note, restart_all, terminated, waiting};
+use crate::{
+    digest::digest,
+    program::{self, Program},
+};
 
 /// First wait before a container that failed is started again, doubled each time.
 const BACKOFF_FIRST: i64 = 10;
@@ -29,6 +32,9 @@ impl Life<'_> {
         let state = before.and_then(|status| status.state.clone()).unwrap_or_default();
         if let (Some(status), Some(running)) = (before, &state.running) {
             return self.go_on(container, status, running.started_at.clone(), role);
+        }
+        if let Some(status) = before.filter(|status| restart_all::is_reset(status)) {
+            return self.start(container, status.restart_count, status.last_state.clone(), role);
         }
         if let (Some(status), Some(ended)) = (before, &state.terminated) {
             if !self.restarts(container, role, ended.exit_code) {
@@ -74,16 +80,24 @@ impl Life<'_> {
             return self.start(container, status.restart_count + 1, Some(last), role);
         }
         let mut next = status.clone();
-        resources(container, &mut next);
+        self.resize(container, &mut next);
+        if let Some(exit) = self.exit(container, role) {
+            next.state = Some(terminated(status, exit.exit_code, started_at, self.now));
+            if let Some(ended) = next.state.as_mut().and_then(|state| state.terminated.as_mut()) {
+                ended.reason = exit.reason.clone().or(ended.reason.take());
+                ended.message.clone_from(&exit.message);
+            }
+            return self.ended(container, next, exit.exit_code, role);
+        }
+        if matches!(role, Role::Main | Role::Sidecar) && self.is_killed(container, status, started) {
+            next.state = Some(terminated(status, 137, started_at, self.now));
+            return self.ended(container, next, 137, role);
+        }
         if let Program::Ends { after: lasts, code } = self.program(container, role) {
             let end = after(started, i64::try_from(lasts.as_secs()).unwrap_or(i64::MAX));
             if end <= self.now {
                 next.state = Some(terminated(status, code, started_at, self.now));
-                (next.ready, next.started) = (role == Role::Init && code == 0, Some(false));
-                if self.restarts(container, role, code) {
-                    self.wake(after(self.now, 1));
-                }
-                return next;
+                return self.ended(container, next, code, role);
             }
             self.wake(end);
         }
@@ -95,19 +109,27 @@ impl Life<'_> {
         next
     }
 
-    /// Probes of simulated containers succeed, after their initial delays.
-    fn probe(&mut self, container: &Container, status: &mut ContainerStatus, started: Timestamp) {
-        let delay = |probe: &Option<k8s_openapi::api::core::v1::Probe>| {
-            probe.as_ref().and_then(|probe| probe.initial_delay_seconds).map_or(0, i64::from).max(0)
+    /// What a Stage says of the end of this container.
+    fn exit(&self, container: &Container, role: Role) -> Option<Exit> {
+        let meant = |exit: &&Exit| match exit.names.as_slice() {
+            [] => role == Role::Main,
+            names => names.contains(&container.name),
         };
-        let up = after(started, delay(&container.startup_probe));
-        let ready = after(started, delay(&container.startup_probe).max(delay(&container.readiness_probe)));
-        (status.started, status.ready) = (Some(up <= self.now), ready <= self.now);
-        for moment in [up, ready] {
-            if moment > self.now {
-                self.wake(moment);
-            }
+        self.exits.iter().find(meant).cloned()
+    }
+
+    fn ended(
+        &mut self,
+        container: &Container,
+        mut next: ContainerStatus,
+        code: i32,
+        role: Role,
+    ) -> ContainerStatus {
+        (next.ready, next.started) = (role == Role::Init && code == 0, Some(false));
+        if self.restarts(container, role, code) {
+            self.wake(after(self.now, 1));
         }
+        next
     }
 
     /// What is not known is taken to serve where it is to run for ever.
@@ -251,18 +273,24 @@ impl Life<'_> {
             volume_mounts: mounts(container),
             ..ContainerStatus::default()
         };
-        resources(container, &mut status);
+        self.give(container, &mut status);
         self.go_on(container, &status, Some(Time(self.now)), role)
     }
 
-    fn note(&mut self, warning: bool, reason: &'static str, container: &Container, message: String) {
+    pub(super) fn note(
+        &mut self,
+        warning: bool,
+        reason: &'static str,
+        container: &Container,
+        message: String,
+    ) {
         self.notes.push(Note { warning, ..note(reason, container, message) });
     }
 }
 
 /// Seconds between an end and the next start: the first comes at once, and
 /// also that of a container that ran for long.
-fn back_off(restarts: i32, ended: &ContainerStateTerminated) -> i64 {
+pub(super) fn back_off(restarts: i32, ended: &ContainerStateTerminated) -> i64 {
     let ran = match (&ended.started_at, &ended.finished_at) {
         (Some(started), Some(finished)) => finished.0.duration_since(started.0).as_secs(),
         _ => 0,
@@ -280,13 +308,6 @@ fn duration(seconds: i64) -> String {
         (0, seconds) => format!("{seconds}s"),
         (minutes, seconds) => format!("{minutes}m{seconds}s"),
     }
-}
-
-/// A running container has what it is given; a resize takes effect at once.
-fn resources(container: &Container, status: &mut ContainerStatus) {
-    let given = container.resources.clone().unwrap_or_default();
-    status.allocated_resources = given.requests.clone().filter(|requests| !requests.is_empty());
-    status.resources = Some(ResourceRequirements { claims: None, ..given });
 }
 
 /// What was given differs in something that only a restart changes.
@@ -329,17 +350,4 @@ fn image_id(image: &str) -> String {
 
 fn container_id(uid: &str, name: &str, restarts: i32) -> String {
     format!("simulated://{}", digest(&[uid, name, &restarts.to_string()]))
-}
-
-/// 64 hexadecimal digits out of `parts` (FNV-1a, four times).
-fn digest(parts: &[&str]) -> String {
-    let mut digest = String::with_capacity(64);
-    for round in 0..4u8 {
-        let mut hash = 0xcbf2_9ce4_8422_2325u64;
-        for byte in [round].into_iter().chain(parts.iter().flat_map(|part| part.bytes().chain([0]))) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-        digest += &format!("{hash:016x}");
-    }
-    digest
 }

@@ -13,6 +13,8 @@ pub struct Obstacles {
     pub rejection: Option<Rejection>,
     /// What kubelet says of volumes that cannot be mounted.
     pub volumes: Vec<String>,
+    /// What the node lacks for a pod that runs and asks for more.
+    pub resize: Option<String>,
     /// Containers whose environment cannot be made, and what is missing.
     pub containers: Vec<(String, String)>,
 }

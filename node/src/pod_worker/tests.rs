@@ -230,3 +230,100 @@ fn containers_have_restart_rules_of_their_own() {
     check(json!({"restartPolicy": "Never", "restartPolicyRules": rule("In")}), &["0: Running c:42"]);
     check(json!({"restartPolicy": "Never", "restartPolicyRules": rule("NotIn")}), &["0: Failed c:42"]);
 }
+
+#[test]
+fn probes_fail_where_the_annotation_says_so() {
+    let check = |failing: &str, expected: &[&str]| {
+        let probe = json!({"initialDelaySeconds": 1, "periodSeconds": 2, "failureThreshold": 3});
+        let mut pod = pod(json!({"containers": [
+            {"name": "c", "image": "nginx", "startupProbe": probe, "livenessProbe": probe},
+        ]}));
+        pod.metadata.annotations =
+            Some([("coracle.dev/failing-probes".to_owned(), failing.to_owned())].into());
+        let lines = play(&mut pod);
+        assert_eq!(lines.iter().take(expected.len()).collect::<Vec<_>>(), expected, "{failing}");
+    };
+    check("", &["0: Running c:running", "1: Running ready c:running!"]);
+    check("other/readiness", &["0: Running c:running", "1: Running ready c:running!"]);
+    check("c/readiness", &["0: Running c:running", "1: Running c:running"]);
+    check("liveness", &["0: Running c:running", "1: Running ready c:running!", "7: Running c:137"]);
+    check("readiness, startup", &["0: Running c:running", "7: Running c:137"]);
+}
+
+#[test]
+fn containers_end_as_a_stage_says() {
+    let check = |spec: Value, exits: Value, expected: &str| {
+        let mut pod = pod(spec.clone());
+        pod.status = step(&pod, &place(), at(0)).status;
+        let exits: Vec<Exit> = serde_json::from_value(exits.clone()).unwrap();
+        let status = end(&pod, &place(), &exits, at(5)).status;
+        assert_eq!(status.as_ref().map(told).as_deref(), Some(expected), "{spec} {exits:?}");
+    };
+    let two = |policy: &str| json!({"restartPolicy": policy, "containers": [{"name": "a", "image": "nginx"}, {"name": "b", "image": "nginx"}]});
+    check(two("Always"), json!([{"exitCode": 3}]), "Running a:3 b:3");
+    check(two("Never"), json!([{"exitCode": 0}]), "Succeeded a:0 b:0");
+    check(two("Never"), json!([{"exitCode": 1}]), "Failed a:1 b:1");
+    check(two("Never"), json!([{"names": ["b"], "exitCode": 1}]), "Running a:running! b:1");
+    let reason = json!([{"exitCode": 137, "reason": "OOMKilled"}]);
+    let mut pod = pod(json!({}));
+    pod.status = step(&pod, &place(), at(0)).status;
+    let status =
+        end(&pod, &place(), &serde_json::from_value::<Vec<Exit>>(reason).unwrap(), at(5)).status.unwrap();
+    let ended = status.container_statuses.unwrap()[0].state.clone().unwrap().terminated.unwrap();
+    assert_eq!((ended.reason.as_deref(), ended.exit_code), (Some("OOMKilled"), 137));
+}
+
+#[test]
+fn one_container_may_have_all_restarted() {
+    let rule = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
+    let mut pod = pod(json!({
+        "restartPolicy": "Never",
+        "initContainers": [{"name": "i", "image": "busybox", "command": ["true"]}],
+        "containers": [{"name": "a", "image": "nginx"}, {"name": "b", "image": "busybox",
+            "command": ["sh", "-c", "sleep 2; exit 42"], "restartPolicy": "Never", "restartPolicyRules": rule}],
+    }));
+    let lines = play(&mut pod);
+    let expected = [
+        "0: Running ready i:0! a:running! b:running!",
+        "2: Running i:0! a:running! b:42",
+        "3: Running i:RestartingAllContainers*1 a:RestartingAllContainers*1 b:RestartingAllContainers*1",
+    ];
+    assert_eq!(lines.iter().take(3).collect::<Vec<_>>(), expected);
+    let next = step(&pod, &place(), at(4)).status.unwrap();
+    let again = next.container_statuses.as_ref().unwrap();
+    assert_eq!(told(&next), "Running ready i:0*1! a:running*1! b:running*1!");
+    let last = |status: &ContainerStatus| status.last_state.clone().unwrap().terminated.unwrap();
+    assert_eq!((last(&again[0]).exit_code, last(&again[1]).exit_code), (137, 42));
+    assert_eq!(last(&again[0]).reason.as_deref(), Some("RestartingAllContainers"));
+}
+
+#[test]
+fn running_containers_are_resized_where_there_is_room() {
+    let mut pod = pod(
+        json!({"containers": [{"name": "c", "image": "nginx", "resources": {"requests": {"cpu": "1"}}}]}),
+    );
+    pod.status = step(&pod, &place(), at(0)).status;
+    assert!(!is_resized(&pod));
+    let requests =
+        pod.spec.as_mut().unwrap().containers[0].resources.as_mut().unwrap().requests.as_mut().unwrap();
+    requests.get_mut("cpu").unwrap().0 = "9".into();
+    assert!(is_resized(&pod));
+    let given = |status: &PodStatus| {
+        status.container_statuses.as_ref().unwrap()[0].allocated_resources.as_ref().unwrap()["cpu"].0.clone()
+    };
+    let pending =
+        |status: &PodStatus| status.conditions.iter().flatten().any(|c| c.type_ == "PodResizePending");
+    let none =
+        Place { obstacles: Obstacles { resize: Some("no room".into()), ..Obstacles::default() }, ..place() };
+    let told = |step: &Step| step.notes.iter().map(|note| note.reason).collect::<Vec<_>>();
+    let waits = step(&pod, &none, at(1));
+    assert_eq!((told(&waits), waits.again), (vec!["ResizeDeferred"], Some(Duration::from_secs(10))));
+    pod.status = waits.status;
+    let status = pod.status.as_ref().unwrap();
+    assert!(given(status) == "1" && pending(status));
+    assert!(step(&pod, &none, at(2)).notes.is_empty(), "told once");
+    let done = step(&pod, &place(), at(3));
+    assert_eq!(told(&done), ["ResizeStarted", "ResizeCompleted"]);
+    let status = done.status.unwrap();
+    assert!(given(&status) == "9" && !pending(&status));
+}

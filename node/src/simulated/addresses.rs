@@ -11,10 +11,20 @@ const NODES: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 1);
 const PODS: Ipv4Addr = Ipv4Addr::new(10, 128, 0, 0);
 const PODS_COUNT: u32 = 1 << 23;
 
+/// As many as there are in 172.16.0.0/12.
+pub(super) const NODES_COUNT: usize = (1 << 20) - 1;
+
 /// The address of the node with this number.
 pub(super) fn of_node(number: usize) -> String {
     let offset = u32::try_from(number).unwrap_or(0);
     Ipv4Addr::from(u32::from(NODES).wrapping_add(offset)).to_string()
+}
+
+/// The number of the node that has this address, if it is one of those.
+pub(super) fn number_of_node(address: &str) -> Option<usize> {
+    let parsed: Ipv4Addr = address.parse().ok()?;
+    let number = usize::try_from(u32::from(parsed).checked_sub(u32::from(NODES))?).ok()?;
+    (number < NODES_COUNT).then_some(number)
 }
 
 /// Which pod has which address.
@@ -81,5 +91,9 @@ mod tests {
         assert_eq!(addresses.of("c").as_deref(), Some("10.128.0.4"), "not the one just freed");
         assert_eq!(of_node(0), "172.16.0.1");
         assert_eq!(of_node(255), "172.16.1.0");
+        assert_eq!(number_of_node("172.16.1.0"), Some(255));
+        assert_eq!(number_of_node("172.16.0.0"), None);
+        assert_eq!(number_of_node("10.0.0.1"), None);
+        assert_eq!(number_of_node("172.32.0.0"), None);
     }
 }

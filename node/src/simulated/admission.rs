@@ -31,6 +31,15 @@ pub(super) fn reject(pod: &Arc<Pod>, node: &Node, others: &[Arc<Pod>]) -> Option
     None
 }
 
+/// What the node lacks for all that a pod it has taken asks for now.
+pub(super) fn short_of_room(pod: &Arc<Pod>, node: &Node, others: &[Arc<Pod>]) -> Option<String> {
+    let info = PodInfo::new(pod.clone());
+    let others: Vec<PodInfo> =
+        others.iter().filter(|other| is_taken(pod, other)).cloned().map(PodInfo::new).collect();
+    let capacity = node.status.as_ref()?.allocatable.as_ref()?;
+    short_of(&info, &others, &Resources::parse(capacity)).map(|rejection| rejection.message)
+}
+
 /// Another pod that the node has taken, and that has not ended.
 fn is_taken(pod: &Pod, other: &Pod) -> bool {
     let status = other.status.as_ref();

@@ -2,8 +2,9 @@
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use coracle_controllers::framework::{Clock, Error, Next, Queue, Reconcile, Setup};
-use jiff::Timestamp;
+use coracle_controllers::framework::{Change, Clock, Error, Next, Queue, Reconcile, Setup};
+use coracle_crds::stage::Kind;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{
         coordination::v1::{Lease, LeaseSpec},
@@ -18,7 +19,12 @@ use kube::{
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::{Fleet, machine};
+use super::{
+    addresses,
+    fleet::{Fleet, is_stopped, pool_of},
+    machine::{self, Shape},
+};
+use crate::stage::Stages;
 
 const WORKERS: usize = 32;
 /// No beat comes more often than this.
@@ -27,19 +33,26 @@ const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
 const NAMESPACE: &str = "kube-node-lease";
 const LEASE_SECONDS: i32 = 40;
+/// Nodes of pools report at so many different moments.
+const SPREAD: usize = 1000;
 
 /// Puts the heartbeats in.
-pub(super) fn start(setup: &mut Setup, fleet: Arc<Fleet>) {
+pub(super) fn start(setup: &mut Setup, fleet: Arc<Fleet>, stages: Arc<Stages>) {
     let queue = Queue::new();
-    (0..fleet.names.len()).for_each(|number| queue.add(Beat::Register(number)));
-    let beats = Beats {
+    (0..fleet.config.count).for_each(|number| queue.add(Beat::Register(number)));
+    let shape = Shape::of(&fleet);
+    let beats = Arc::new(Beats {
         client: setup.client.clone(),
         clock: setup.clock.clone(),
         fleet,
+        stages,
+        shape,
         queue: queue.clone(),
         known: Mutex::default(),
-    };
-    setup.reconcile("node", queue, WORKERS, beats);
+    });
+    // The nodes without a pool register at once, before anything is listed.
+    setup.reconcile("node", queue, WORKERS, Worker(beats.clone()));
+    setup.reflect::<Node>().on_change(move |change| beats.see(change));
 }
 
 /// Something a node does, by its number.
@@ -60,9 +73,14 @@ struct Beats {
     client: Client,
     clock: Clock,
     fleet: Arc<Fleet>,
+    stages: Arc<Stages>,
+    /// Of the nodes without a pool.
+    shape: Shape,
     queue: Queue<Beat>,
     known: Mutex<HashMap<usize, Known>>,
 }
+
+struct Worker(Arc<Beats>);
 
 /// What a node remembers of what it wrote.
 #[derive(Default)]
@@ -71,17 +89,53 @@ struct Known {
     lease: Option<Lease>,
 }
 
-impl Reconcile<Beat> for Beats {
+impl Reconcile<Beat> for Worker {
     async fn reconcile(&self, beat: &Beat) -> Result<Next, Error> {
-        match *beat {
-            Beat::Register(number) => self.kept_up(self.register(number).await),
-            Beat::Lease(number) => self.kept_up(self.renew(number).await),
-            Beat::Status(number) => self.kept_up(self.report(number).await),
-        }
+        self.0.beat(*beat).await
     }
 }
 
 impl Beats {
+    async fn beat(&self, beat: Beat) -> Result<Next, Error> {
+        let (Beat::Register(number) | Beat::Lease(number) | Beat::Status(number)) = beat;
+        // It has gone, or does nothing until it is told otherwise.
+        let Some(name) = self.fleet.name(number).filter(|name| !self.fleet.is_silent(name)) else {
+            return Ok(Next::Change);
+        };
+        self.kept_up(match beat {
+            Beat::Register(_) => self.register(&name, number).await,
+            Beat::Lease(_) => self.renew(&name, number).await,
+            Beat::Status(_) => self.report(&name).await,
+        })
+    }
+
+    /// Nodes of pools come and go, and any node may be stopped and started.
+    fn see(&self, change: &Change<'_, Node>) {
+        let Some(name) = change.sides().find_map(|node| node.metadata.name.as_deref()) else { return };
+        let Some(node) = change.after else {
+            // One without a pool does not register again, but its number stays its own.
+            let of_pool = change.before.is_some_and(|node| pool_of(node).is_some());
+            if let Some(number) = of_pool.then(|| self.fleet.dismiss(name)).flatten() {
+                self.known.lock().remove(&number);
+            }
+            return;
+        };
+        let mut begins = false;
+        if pool_of(node).is_some() {
+            let address = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
+            let wanted = address.filter(|it| it.type_ == "InternalIP");
+            let wanted = wanted.filter_map(|it| addresses::number_of_node(&it.address)).next();
+            begins = self.fleet.admit(name, wanted).1 || change.before.is_none();
+        }
+        let stopped = is_stopped(node);
+        begins |= self.fleet.silence(name, stopped) && !stopped;
+        let Some(number) = self.fleet.number(name).filter(|_| begins && !stopped) else { return };
+        self.queue.add(Beat::Lease(number));
+        let wait =
+            if is_well(node, self.clock.now()) { spread(number, self.fleet.config.report_every) } else { Duration::ZERO };
+        self.queue.add_after(Beat::Status(number), wait);
+    }
+
     /// A beat that failed comes again at the usual pace: after an outage, a
     /// growing back-off would leave the node for dead.
     fn kept_up(&self, beat: Result<Next, Error>) -> Result<Next, Error> {
@@ -91,56 +145,54 @@ impl Beats {
         })
     }
 
-    fn name(&self, number: usize) -> &str {
-        self.fleet.names.get(number).map(String::as_str).unwrap_or_default()
-    }
-
-    async fn register(&self, number: usize) -> Result<Next, Error> {
+    async fn register(&self, name: &str, number: usize) -> Result<Next, Error> {
         let api = Api::<Node>::all(self.client.clone());
         let now = self.clock.now();
-        let node =
-            machine::node(&self.fleet, number, now).map_err(|error| Error::Invalid(error.to_string()))?;
+        let node = machine::node(name, number, &self.shape, now)
+            .map_err(|error| Error::Invalid(error.to_string()))?;
         let registered = match api.create(&PostParams::default(), &node).await.map_err(Error::from) {
             Ok(created) => created,
-            Err(error) if error.is_already_exists() => self.take_over(number, &node).await?,
+            Err(error) if error.is_already_exists() => self.take_over(name, number, &node).await?,
             Err(error) => return Err(error),
         };
         self.known.lock().entry(number).or_default().uid = registered.metadata.uid;
         self.queue.add(Beat::Lease(number));
-        let first = first_report(number, self.fleet.names.len(), self.fleet.config.report_every);
+        let first = first_report(number, self.fleet.config.count, self.fleet.config.report_every);
         self.queue.add_after(Beat::Status(number), first);
         Ok(Next::Change)
     }
 
     /// A node of that name is there: it becomes this one.
-    async fn take_over(&self, number: usize, node: &Node) -> Result<Node, Error> {
+    async fn take_over(&self, name: &str, number: usize, node: &Node) -> Result<Node, Error> {
         let api = Api::<Node>::all(self.client.clone());
-        let name = self.name(number);
         let meta = &node.metadata;
         let labels = json!({"metadata": {"labels": meta.labels, "annotations": meta.annotations}});
         let there = api.patch(name, &PatchParams::default(), &Patch::Merge(labels)).await?;
-        let mut status = machine::status(&self.fleet, number, self.clock.now());
+        let mut status = machine::status(name, number, &self.shape, self.clock.now());
         status["conditions"] = kept_transitions(status["conditions"].take(), &there);
         let patch = json!({"status": status});
         Ok(api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await?)
     }
 
-    async fn report(&self, number: usize) -> Result<Next, Error> {
+    async fn report(&self, name: &str) -> Result<Next, Error> {
         let api = Api::<Node>::all(self.client.clone());
-        let name = self.name(number);
         let there = match api.get(name).await.map_err(Error::from) {
             Ok(there) => there,
             // Like a kubelet, it does not register again while it runs.
             Err(error) if error.is_not_found() => return Ok(Next::Change),
             Err(error) => return Err(error),
         };
-        let conditions = kept_transitions(machine::conditions(self.clock.now()), &there);
+        let mut conditions = machine::conditions(self.clock.now());
+        if self.stages.may_select(Kind::Node, &there) {
+            conditions = as_they_are(conditions, &there);
+        }
+        let conditions = kept_transitions(conditions, &there);
         let patch = json!({"status": {"conditions": conditions}});
         api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
         Ok(Next::After(self.fleet.config.report_every))
     }
 
-    async fn renew(&self, number: usize) -> Result<Next, Error> {
+    async fn renew(&self, name: &str, number: usize) -> Result<Next, Error> {
         let api = Api::<Lease>::namespaced(self.client.clone(), NAMESPACE);
         let (lease, uid) = {
             let mut known = self.known.lock();
@@ -149,7 +201,6 @@ impl Beats {
         };
         let now = self.clock.now();
         let post = PostParams::default();
-        let name = self.name(number);
         let written = match lease {
             Some(mut lease) => {
                 let spec = lease.spec.get_or_insert_default();
@@ -185,6 +236,16 @@ fn first_report(number: usize, count: usize, every: Duration) -> Duration {
     every.mul_f64(((number + 1) as f64 / count.max(1) as f64).clamp(0.0, 1.0))
 }
 
+/// Its last report is recent and good: there is no need of another.
+fn is_well(node: &Node, now: Timestamp) -> bool {
+    let recent = SignedDuration::from_secs(LEASE_SECONDS.into());
+    node.status.iter().flat_map(|status| status.conditions.iter().flatten()).any(|condition| {
+        condition.type_ == "Ready"
+            && condition.status == "True"
+            && condition.last_heartbeat_time.as_ref().is_some_and(|time| now.duration_since(time.0) < recent)
+    })
+}
+
 fn new_lease(name: &str, uid: Option<String>, now: Timestamp) -> Lease {
     let owner = uid.map(|uid| {
         vec![OwnerReference {
@@ -209,6 +270,21 @@ fn new_lease(name: &str, uid: Option<String>, now: Timestamp) -> Lease {
             ..LeaseSpec::default()
         }),
     }
+}
+
+/// What a Stage has said of a node stays; what others say of one that was
+/// silent does not.
+fn as_they_are(mut conditions: Value, node: &Node) -> Value {
+    let known = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    for condition in conditions.as_array_mut().into_iter().flatten() {
+        let known = known.iter().find(|k| condition["type"] == k.type_.as_str() && k.status != "Unknown");
+        if let Some(known) = known {
+            condition["status"] = json!(known.status);
+            condition["reason"] = json!(known.reason);
+            condition["message"] = json!(known.message);
+        }
+    }
+    conditions
 }
 
 /// `conditions` with the transition times of those that `node` has already.
@@ -240,6 +316,24 @@ mod tests {
         check(2, 3, 300);
         check(5, 3, 300);
         check(0, 0, 300);
+    }
+
+    #[test]
+    fn what_a_stage_says_of_a_node_is_repeated() {
+        let node: Node = serde_json::from_value(json!({"status": {"conditions": [
+            {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"},
+            {"type": "DiskPressure", "status": "True", "reason": "Full", "message": "full"},
+        ]}}))
+        .unwrap();
+        let conditions = as_they_are(machine::conditions(Timestamp::UNIX_EPOCH), &node);
+        let told: Vec<_> = conditions
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| (c["status"].as_str(), c["reason"].as_str()))
+            .collect();
+        assert_eq!(told[1], (Some("True"), Some("Full")));
+        assert_eq!(told[3], (Some("True"), Some("KubeletReady")));
     }
 
     #[test]

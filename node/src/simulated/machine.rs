@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::api::resource::Quantity};
 use serde_json::{Value, json};
 
-use super::{Fleet, addresses, leftover};
+use super::{addresses, fleet::Fleet, leftover};
 
 /// What a node has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +31,54 @@ impl Default for Capacity {
 /// The kubelet version that nodes report.
 const VERSION: &str = "v1.37.2";
 
-/// The node with this number, as it registers.
-pub(super) fn node(fleet: &Fleet, number: usize, now: Timestamp) -> Result<Node, serde_json::Error> {
-    let name = fleet.names.get(number).cloned().unwrap_or_default();
+/// Everything that one node may have and another not.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Shape {
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
+    /// As the API has them.
+    pub(super) taints: Vec<Value>,
+    pub(super) capacity: BTreeMap<String, Quantity>,
+    pub(super) allocatable: BTreeMap<String, Quantity>,
+    /// As the API has them.
+    pub(super) images: Vec<Value>,
+}
+
+impl Shape {
+    /// What the nodes are like that are made without a pool.
+    pub(super) fn of(fleet: &Fleet) -> Self {
+        let config = &fleet.config;
+        Self {
+            labels: config.labels.iter().cloned().collect(),
+            annotations: [(leftover::FLEET.to_owned(), config.prefix.clone())].into(),
+            capacity: quantities(&config.capacity),
+            ..Self::default()
+        }
+    }
+}
+
+/// `capacity` as a node reports it.
+pub(super) fn quantities(capacity: &Capacity) -> BTreeMap<String, Quantity> {
+    let rows = [
+        ("cpu", capacity.cpu.as_str()),
+        ("memory", &capacity.memory),
+        ("pods", &capacity.pods),
+        ("ephemeral-storage", &capacity.ephemeral_storage),
+        ("hugepages-1Gi", "0"),
+        ("hugepages-2Mi", "0"),
+    ];
+    rows.into_iter().map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned()))).collect()
+}
+
+/// The node of this name and number, as it registers.
+pub(super) fn node(
+    name: &str,
+    number: usize,
+    shape: &Shape,
+    now: Timestamp,
+) -> Result<Node, serde_json::Error> {
     let mut labels: BTreeMap<String, String> = [
-        ("kubernetes.io/hostname", name.as_str()),
+        ("kubernetes.io/hostname", name),
         ("kubernetes.io/os", "linux"),
         ("kubernetes.io/arch", architecture()),
         ("beta.kubernetes.io/os", "linux"),
@@ -44,26 +87,25 @@ pub(super) fn node(fleet: &Fleet, number: usize, now: Timestamp) -> Result<Node,
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .collect();
-    labels.extend(fleet.config.labels.iter().cloned());
+    labels.extend(shape.labels.clone());
+    let taints = (!shape.taints.is_empty()).then_some(&shape.taints);
     serde_json::from_value(json!({
-        "metadata": {"name": name, "labels": labels, "annotations": {leftover::FLEET: fleet.config.prefix}},
-        "spec": {},
-        "status": status(fleet, number, now),
+        "metadata": {"name": name, "labels": labels, "annotations": shape.annotations},
+        "spec": {"taints": taints},
+        "status": status(name, number, shape, now),
     }))
 }
 
-/// The whole status of the node with this number.
-pub(super) fn status(fleet: &Fleet, number: usize, now: Timestamp) -> Value {
-    let name = fleet.names.get(number).cloned().unwrap_or_default();
-    let capacity = &fleet.config.capacity;
-    let resources = json!({
-        "cpu": capacity.cpu, "memory": capacity.memory, "pods": capacity.pods,
-        "ephemeral-storage": capacity.ephemeral_storage, "hugepages-1Gi": "0", "hugepages-2Mi": "0",
-    });
+/// The whole status of the node of this name and number.
+pub(super) fn status(name: &str, number: usize, shape: &Shape, now: Timestamp) -> Value {
+    let mut allocatable = shape.capacity.clone();
+    allocatable.extend(shape.allocatable.clone());
+    let mut images = vec![json!({"names": ["registry.k8s.io/pause:3.10.1"], "sizeBytes": 320_448})];
+    images.extend(shape.images.iter().cloned());
     let id = format!("{:032x}", number + 1);
     json!({
-        "capacity": resources,
-        "allocatable": resources,
+        "capacity": shape.capacity,
+        "allocatable": allocatable,
         "addresses": [
             {"type": "InternalIP", "address": addresses::of_node(number)},
             {"type": "Hostname", "address": name},
@@ -71,7 +113,7 @@ pub(super) fn status(fleet: &Fleet, number: usize, now: Timestamp) -> Value {
         "conditions": conditions(now),
         "features": {"supplementalGroupsPolicy": true},
         "runtimeHandlers": [{"name": "", "features": {"recursiveReadOnlyMounts": true, "userNamespaces": true}}],
-        "images": [{"names": ["registry.k8s.io/pause:3.10.1"], "sizeBytes": 320_448}],
+        "images": images,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "nodeInfo": {
             "architecture": architecture(), "operatingSystem": "linux", "osImage": "Coracle simulated node",

@@ -6,17 +6,23 @@
 
 mod addresses;
 mod admission;
+mod fleet;
 mod heartbeats;
 mod leftover;
 mod machine;
 mod pods;
+mod pool;
 mod references;
+mod staged;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use coracle_controllers::framework::{Clock, Setup};
+use fleet::Fleet;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
+
+use crate::stage::Stages;
 
 pub use machine::Capacity;
 
@@ -39,6 +45,8 @@ pub struct Config {
     pub pod_events: bool,
     /// The time.
     pub clock: Clock,
+    /// Whether NodePools and Stages are obeyed: the cluster knows these kinds.
+    pub pools: bool,
 }
 
 impl Default for Config {
@@ -52,23 +60,8 @@ impl Default for Config {
             report_every: Duration::from_secs(300),
             pod_events: true,
             clock: Clock::system(),
+            pools: false,
         }
-    }
-}
-
-/// The nodes that this process plays, by name.
-pub(crate) struct Fleet {
-    config: Config,
-    names: Vec<String>,
-    numbers: HashMap<String, usize>,
-}
-
-impl Fleet {
-    fn new(config: Config) -> Self {
-        let names: Vec<String> =
-            (1..=config.count).map(|number| format!("{}-{number}", config.prefix)).collect();
-        let numbers = names.iter().enumerate().map(|(at, name)| (name.clone(), at)).collect();
-        Self { config, names, numbers }
     }
 }
 
@@ -87,8 +80,19 @@ pub fn start(setup: &mut Setup, config: Config) {
     let fleet = Arc::new(Fleet::new(config));
     setup.section();
     leftover::start(setup, &fleet.config);
-    if !fleet.names.is_empty() {
-        heartbeats::start(setup, fleet.clone());
-        pods::start(setup, fleet);
+    if fleet.config.count > 0 || fleet.config.pools {
+        let pools = fleet.config.pools;
+        // Before what obeys them: it waits until they are read.
+        let stages = match pools {
+            true => Stages::start(setup),
+            false => Arc::new(Stages::none(setup.clock.clone())),
+        };
+        heartbeats::start(setup, fleet.clone(), stages.clone());
+        pods::start(setup, fleet.clone(), stages.clone());
+        if pools {
+            staged::start(setup, fleet.clone(), stages);
+            setup.section();
+            pool::start(setup, fleet);
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! for many similar ones, and a limit on how many one object may have.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     hash::Hash,
 };
@@ -61,7 +62,7 @@ struct Source {
 struct Kind {
     source: Source,
     severity: Severity,
-    reason: &'static str,
+    reason: Cow<'static, str>,
 }
 
 struct Bucket {
@@ -162,7 +163,7 @@ impl Correlator {
         CoreEvent {
             metadata: self.metadata(&occurrence, now),
             involved_object: occurrence.regarding,
-            reason: Some(occurrence.reason.to_owned()),
+            reason: Some(occurrence.reason.into_owned()),
             message: Some(occurrence.message),
             type_: Some(occurrence.severity.as_str().to_owned()),
             source: Some(EventSource {
@@ -182,7 +183,7 @@ impl Correlator {
         SeriesEvent {
             metadata: self.metadata(&occurrence, now),
             regarding: Some(occurrence.regarding),
-            reason: Some(occurrence.reason.to_owned()),
+            reason: Some(occurrence.reason.into_owned()),
             note: Some(occurrence.message),
             type_: Some(occurrence.severity.as_str().to_owned()),
             action: Some(occurrence.action.to_owned()),
@@ -214,7 +215,7 @@ fn kind(occurrence: &Occurrence) -> Kind {
             ],
         },
         severity: occurrence.severity,
-        reason: occurrence.reason,
+        reason: occurrence.reason.clone(),
     }
 }
 
@@ -262,7 +263,7 @@ mod tests {
             style,
             regarding: ObjectReference { name: Some(object.into()), ..ObjectReference::default() },
             severity: Severity::Normal,
-            reason: "Tested",
+            reason: "Tested".into(),
             action: "Testing",
             message: message.into(),
         }

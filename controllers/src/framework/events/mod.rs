@@ -5,7 +5,7 @@
 
 mod correlate;
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use k8s_openapi::api::{
     core::v1::{Event as CoreEvent, ObjectReference},
@@ -62,7 +62,7 @@ pub(crate) struct Occurrence {
     style: Style,
     regarding: ObjectReference,
     severity: Severity,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     action: &'static str,
     message: String,
 }
@@ -120,13 +120,14 @@ impl Recorder {
         &self,
         regarding: ObjectReference,
         severity: Severity,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
         action: &'static str,
         message: String,
     ) {
         if self.modest && severity == Severity::Normal && self.sink.0.capacity() < WAITING / 2 {
             return;
         }
+        let reason = reason.into();
         let occurrence = Occurrence {
             component: self.component,
             host: self.host.clone(),
@@ -138,7 +139,7 @@ impl Recorder {
             message,
         };
         if self.sink.0.try_send(occurrence).is_err() {
-            tracing::debug!(reason, "event dropped: too many wait to be written");
+            tracing::debug!("event dropped: too many wait to be written");
         }
     }
 }
