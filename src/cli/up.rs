@@ -48,6 +48,9 @@ pub(super) struct Up {
     /// [default: while there are no more than 100 nodes: thousands are there for load, and nobody reads theirs]
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_short_help = true)]
     pod_events: Option<bool>,
+    /// Whether NodePools and Stages are on offer; without them the cluster has no kinds but Kubernetes' own
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    node_pools: bool,
     #[command(flatten)]
     controllers: Settings,
     /// Whether a scheduler runs
@@ -137,7 +140,7 @@ impl Up {
         options.control.local_volumes = Some(data.volumes());
         options.simulation.pod_events = self.pod_events.unwrap_or(self.nodes <= READ_BY_PEOPLE);
         // Also with no node to begin with: a pool may bring some.
-        options.simulation.pools = true;
+        options.simulation.pools = self.node_pools;
         options.config.service_range.clone_from(&self.service_cluster_ip_range);
         Ok(options)
     }

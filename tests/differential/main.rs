@@ -127,7 +127,9 @@ impl Party {
         let directory = directory.join("ours");
         let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
         command.args(["up", "--listen", "127.0.0.1:0", "--store", "memory", "--nodes", "0"]);
-        command.args(["--controllers=", "--scheduler=false", "--data-dir"]).arg(&directory);
+        command
+            .args(["--node-pools=false", "--controllers=", "--scheduler=false", "--data-dir"])
+            .arg(&directory);
         command.arg("--kubeconfig").arg(directory.join("kubeconfig"));
         Self::started(command, &directory.join("pki")).await
     }

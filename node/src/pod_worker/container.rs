@@ -75,7 +75,7 @@ impl Life<'_> {
             let last = terminated(status, 0, started_at, self.now);
             return self.start(container, status.restart_count + 1, Some(last), role);
         }
-        if resized_by_restart(container, status) {
+        if self.obstacles.resize.is_none() && resized_by_restart(container, status) {
             let last = terminated(status, 0, started_at, self.now);
             return self.start(container, status.restart_count + 1, Some(last), role);
         }
@@ -89,7 +89,7 @@ impl Life<'_> {
             }
             return self.ended(container, next, exit.exit_code, role);
         }
-        if matches!(role, Role::Main | Role::Sidecar) && self.is_killed(container, status, started) {
+        if matches!(role, Role::Main | Role::Sidecar) && self.is_killed(container, started) {
             next.state = Some(terminated(status, 137, started_at, self.now));
             return self.ended(container, next, 137, role);
         }

@@ -50,14 +50,9 @@ impl Life<'_> {
     }
 
     /// Whether a probe that fails has the container killed now.
-    pub(super) fn is_killed(
-        &mut self,
-        container: &Container,
-        status: &ContainerStatus,
-        started: Timestamp,
-    ) -> bool {
-        let up = status.started == Some(true);
-        let (kind, told, probe) = if !up && self.failing.has(&container.name, "startup") {
+    pub(super) fn is_killed(&mut self, container: &Container, started: Timestamp) -> bool {
+        let up = after(started, delay(&container.startup_probe)) <= self.now;
+        let (kind, told, probe) = if self.failing.has(&container.name, "startup") {
             ("Startup", "startup", &container.startup_probe)
         } else if up && self.failing.has(&container.name, "liveness") {
             ("Liveness", "liveness", &container.liveness_probe)

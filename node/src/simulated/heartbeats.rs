@@ -130,9 +130,12 @@ impl Beats {
         let stopped = is_stopped(node);
         begins |= self.fleet.silence(name, stopped) && !stopped;
         let Some(number) = self.fleet.number(name).filter(|_| begins && !stopped) else { return };
+        self.known.lock().entry(number).or_default().uid.clone_from(&node.metadata.uid);
         self.queue.add(Beat::Lease(number));
-        let wait =
-            if is_well(node, self.clock.now()) { spread(number, self.fleet.config.report_every) } else { Duration::ZERO };
+        let wait = match is_well(node, self.clock.now()) {
+            true => first_report(number % SPREAD, SPREAD, self.fleet.config.report_every),
+            false => Duration::ZERO,
+        };
         self.queue.add_after(Beat::Status(number), wait);
     }
 

@@ -185,7 +185,7 @@ impl Pods {
             }
             Ok(Played::Lost) => return Err(Error::Stale(format!("pod {key}"))),
             Err(error) => {
-                self.stages.failed(stage, error.to_string());
+                self.stages.failed(stage, uid, error.to_string());
                 return Err(error);
             }
         };

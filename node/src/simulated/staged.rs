@@ -86,7 +86,7 @@ impl Nodes {
                 Err(Error::Stale(format!("node {}", node.metadata.name.as_deref().unwrap_or_default())))
             }
             Err(error) => {
-                self.stages.failed(stage, error.to_string());
+                self.stages.failed(stage, uid, error.to_string());
                 Err(error)
             }
         }

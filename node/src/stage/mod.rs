@@ -175,9 +175,10 @@ impl Stages {
         self.tell(&stage.name);
     }
 
-    /// `stage` could not be played.
-    pub(crate) fn failed(&self, stage: &Stage, why: String) {
+    /// `stage` could not be played for the object with this uid.
+    pub(crate) fn failed(&self, stage: &Stage, uid: &str, why: String) {
         stage.record.failed(why);
+        self.turns.lock().entry(uid.to_owned()).or_default().tried(self.clock.now());
         self.tell(&stage.name);
     }
 

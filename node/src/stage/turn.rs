@@ -76,13 +76,18 @@ impl Turn {
         Course::Wait(Some(wait.max(Duration::from_millis(1))))
     }
 
+    /// It was tried; that counts as much as if it had been played.
+    pub(super) fn tried(&mut self, now: Timestamp) {
+        let since = self.paid.map_or(now, |paid| paid.max(now));
+        self.paid = since.checked_add(EVERY).ok();
+    }
+
     /// It was played, and `revision` is what came of it.
     pub(super) fn played(&mut self, revision: u64, now: Timestamp) {
         self.drawn = None;
         self.candidates.clear();
         self.written = self.written.max(revision);
-        let since = self.paid.map_or(now, |paid| paid.max(now));
-        self.paid = since.checked_add(EVERY).ok();
+        self.tried(now);
     }
 }
 
