@@ -11,7 +11,7 @@ use tokio_rustls::TlsConnector;
 use crate::kubeconfig::{Access, KubeconfigError};
 
 /// The version of HTTP that a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Protocol {
     /// HTTP/1.1: one request at a time.
     Http1,

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use coracle_bench::{Access, load, report};
+use coracle_bench::{Access, Protocol, load, report};
+
+const JSON: &str = "application/json";
 
 #[derive(Parser)]
 #[command(about, version)]
@@ -34,6 +36,12 @@ enum Measure {
     Get {
         #[command(flatten)]
         target: Target,
+        /// The version of HTTP
+        #[arg(long, value_enum, default_value_t = Protocol::Http2)]
+        protocol: Protocol,
+        /// The media type of the answers
+        #[arg(long, default_value = JSON, value_name = "TYPE")]
+        accept: String,
         /// How many get at the same time
         #[arg(long, default_value_t = 16)]
         clients: usize,
@@ -45,6 +53,9 @@ enum Measure {
     List {
         #[command(flatten)]
         target: Target,
+        /// What they are asked for as
+        #[arg(long, value_enum, default_value_t = load::list::Form::Label)]
+        form: load::list::Form,
         /// How many pods; made first if they are not there
         #[arg(long, default_value_t = 10_000)]
         pods: usize,
@@ -68,6 +79,72 @@ enum Measure {
         /// How many create pods at the same time
         #[arg(long, default_value_t = 32)]
         clients: usize,
+    },
+    /// Watches ConfigMaps of 1 KB while some are updated: events that arrive per second of the server's processor time
+    Watch {
+        #[command(flatten)]
+        target: Target,
+        /// How many watchers, a hundred on a connection
+        #[arg(long, default_value_t = 1000)]
+        watchers: usize,
+        /// The media type of the events
+        #[arg(long, default_value = JSON, value_name = "TYPE")]
+        accept: String,
+        /// How many updates a second
+        #[arg(long, default_value_t = 100.0)]
+        rate: f64,
+        /// For how long
+        #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+        seconds: f64,
+    },
+    /// Opens watches in which nothing happens: the server's memory for each
+    IdleWatches {
+        #[command(flatten)]
+        target: Target,
+        /// How many, a hundred on a connection
+        #[arg(long, default_value_t = 10_000)]
+        watches: usize,
+    },
+    /// Applies Deployments, changed each time: rate, and applies per second of the server's processor time
+    Apply {
+        #[command(flatten)]
+        target: Target,
+        /// How many apply at the same time
+        #[arg(long, default_value_t = 16)]
+        clients: usize,
+        /// For how long
+        #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+        seconds: f64,
+    },
+    /// Renews the Leases of nodes as fast as possible
+    Leases {
+        #[command(flatten)]
+        target: Target,
+        /// How many nodes
+        #[arg(long, default_value_t = 10_000)]
+        nodes: usize,
+        /// For how long
+        #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+        seconds: f64,
+    },
+    /// Makes custom resource definitions: the server's memory for each
+    Crds {
+        #[command(flatten)]
+        target: Target,
+        /// How many
+        #[arg(long, default_value_t = 100)]
+        definitions: usize,
+    },
+    /// Makes ConfigMaps of 1 KB and pods of 5 KB: the server's memory for each byte of their JSON
+    Memory {
+        #[command(flatten)]
+        target: Target,
+        /// How many ConfigMaps
+        #[arg(long, default_value_t = 28_000)]
+        objects: usize,
+        /// How many pods
+        #[arg(long, default_value_t = 10_000)]
+        pods: usize,
     },
     /// Makes so many ConfigMaps of 1 KB, and says nothing about it
     Fill {
@@ -209,11 +286,33 @@ async fn measure(measure: Measure) -> Result<String, load::LoadError> {
         Measure::Create { target, clients, seconds } => {
             load::create::measure(&target.access()?, clients, Duration::from_secs_f64(seconds)).await
         }
-        Measure::Get { target, clients, seconds } => {
-            load::get::measure(&target.access()?, target.pid, clients, Duration::from_secs_f64(seconds)).await
+        Measure::Get { target, protocol, accept, clients, seconds } => {
+            let time = Duration::from_secs_f64(seconds);
+            load::get::measure(&target.access()?, target.pid, (protocol, &accept), clients, time).await
         }
-        Measure::List { target, pods, rounds } => {
-            load::list::measure(&target.access()?, target.pid, pods, rounds).await
+        Measure::List { target, form, pods, rounds } => {
+            load::list::measure(&target.access()?, target.pid, form, pods, rounds).await
+        }
+        Measure::Watch { target, watchers, accept, rate, seconds } => {
+            let time = Duration::from_secs_f64(seconds);
+            load::watch::churn(&target.access()?, target.pid, (watchers, &accept), rate, time).await
+        }
+        Measure::IdleWatches { target, watches } => {
+            load::watch::idle(&target.access()?, target.process()?, watches).await
+        }
+        Measure::Apply { target, clients, seconds } => {
+            let time = Duration::from_secs_f64(seconds);
+            load::apply::measure(&target.access()?, target.pid, clients, time).await
+        }
+        Measure::Leases { target, nodes, seconds } => {
+            let time = Duration::from_secs_f64(seconds);
+            load::leases::measure(&target.access()?, target.pid, nodes, time).await
+        }
+        Measure::Crds { target, definitions } => {
+            load::definitions::measure(&target.access()?, target.process()?, definitions).await
+        }
+        Measure::Memory { target, objects, pods } => {
+            load::memory::measure(&target.access()?, target.process()?, objects, pods).await
         }
         Measure::Schedule { target, scenario, nodes, pods, clients } => {
             load::schedule::measure(&target.access()?, target.pid, scenario, nodes, pods, clients).await
@@ -252,5 +351,9 @@ async fn measure(measure: Measure) -> Result<String, load::LoadError> {
 impl Target {
     fn access(&self) -> Result<Access, load::LoadError> {
         Ok(Access::from_kubeconfig(&self.kubeconfig)?)
+    }
+
+    fn process(&self) -> Result<u32, load::LoadError> {
+        self.pid.ok_or_else(|| std::io::Error::other("--pid is needed to measure memory").into())
     }
 }

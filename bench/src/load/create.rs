@@ -13,7 +13,7 @@ use crate::kubeconfig::Access;
 use crate::sample::Sample;
 
 /// Data of this many bytes makes a ConfigMap of about one kilobyte.
-const DATA: usize = 850;
+pub(super) const DATA: usize = 850;
 
 /// Creates ConfigMaps with so many clients for so long: rate, and latency in milliseconds.
 ///
@@ -96,7 +96,7 @@ async fn create_until(
     Ok(latencies)
 }
 
-fn config_map(prefix: &str, number: usize, filler: &str) -> Bytes {
+pub(super) fn config_map(prefix: &str, number: usize, filler: &str) -> Bytes {
     // Text, not a tree: the client shares the machine with what it measures.
     Bytes::from(format!(
         r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{prefix}-{number}"}},"data":{{"k":"{filler}"}}}}"#

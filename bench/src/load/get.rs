@@ -4,43 +4,41 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
-use super::{Client, Clients, LoadError, NAMESPACE, pod};
+use super::stretch::Stretch;
+use super::{Client, Clients, LoadError, NAMESPACE, pod, together};
+use crate::connection::Protocol;
 use crate::kubeconfig::Access;
-use crate::process::Family;
 use crate::sample::Sample;
 
-/// Gets a pod with so many clients for so long; processor time is that of process `pid` and its descendants.
+/// Gets a pod with so many clients for so long, as answers of type `accept`; processor time is that of process
+/// `pid` and its descendants.
 ///
 /// # Errors
 /// When any get fails.
 pub async fn measure(
     access: &Access,
     pid: Option<u32>,
+    (protocol, accept): (Protocol, &str),
     clients: usize,
     time: Duration,
 ) -> Result<Value, LoadError> {
-    let connections = Clients::connect(access, clients).await?;
+    let connections = Clients::over(access, protocol, clients).await?;
     let mut first = connections.client(0).await?;
     first.furnish().await?;
     first.ensure(&format!("/api/v1/namespaces/{NAMESPACE}/pods"), pod("read")).await?;
-    let size = first.ask("GET", &path(), Bytes::new()).await?.len();
-    run(&connections, clients, time.min(Duration::from_secs(1))).await?;
-    let family = pid.map(Family::of);
-    let (begin, before) = (Instant::now(), family.map(Family::cpu));
-    let latencies = run(&connections, clients, time).await?;
-    let (wall, cpu) = (
-        begin.elapsed().as_secs_f64(),
-        family.map(Family::cpu).zip(before).map(|(a, b)| a.saturating_sub(b)),
-    );
+    let size = first.accepting(accept).ask("GET", &path(), Bytes::new()).await?.len();
+    run(&connections, accept, clients, time.min(Duration::from_secs(1))).await?;
+    let stretch = Stretch::begin(pid);
+    let latencies = run(&connections, accept, clients, time).await?;
+    let spent = stretch.spent();
     let sample = Sample::of(latencies);
     Ok(json!({
         "clients": clients,
         "gets": sample.count(),
         "bytes": size,
-        "per_second": sample.count() as f64 / wall,
-        "per_cpu_second": cpu.map(|cpu| sample.count() as f64 / cpu.as_secs_f64()),
+        "per_second": spent.per_second(sample.count()),
+        "per_cpu_second": spent.per_cpu_second(sample.count()),
         "p50_ms": sample.percentile(50.0).as_secs_f64() * 1e3,
         "p99_ms": sample.percentile(99.0).as_secs_f64() * 1e3,
     }))
@@ -50,17 +48,15 @@ fn path() -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/pods/read")
 }
 
-async fn run(connections: &Clients, clients: usize, time: Duration) -> Result<Vec<Duration>, LoadError> {
+async fn run(
+    connections: &Clients,
+    accept: &str,
+    clients: usize,
+    time: Duration,
+) -> Result<Vec<Duration>, LoadError> {
+    let open = connections.first(clients).await?;
     let deadline = Instant::now() + time;
-    let mut tasks = JoinSet::new();
-    for number in 0..clients {
-        tasks.spawn(get_until(connections.client(number).await?, deadline));
-    }
-    let mut latencies = Vec::new();
-    while let Some(joined) = tasks.join_next().await {
-        latencies.extend(joined??);
-    }
-    Ok(latencies)
+    together(open, |client| get_until(client.accepting(accept), deadline)).await
 }
 
 async fn get_until(mut client: Client, deadline: Instant) -> Result<Vec<Duration>, LoadError> {

@@ -1,18 +1,31 @@
 //! The measures: each is one function that returns its figures as JSON.
 
+pub mod apply;
 mod cluster;
 pub mod create;
+pub mod definitions;
 pub mod garbage;
 pub mod get;
+pub mod leases;
 pub mod list;
+pub mod memory;
 pub mod namespace;
 pub mod nodes;
 pub mod rollout;
 pub mod schedule;
 pub mod start;
+pub mod stretch;
+pub mod watch;
+
+use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::connection::{Connection, ConnectionError, Protocol, request};
 use crate::kubeconfig::{Access, KubeconfigError};
@@ -70,9 +83,10 @@ pub enum LoadError {
     Task(#[from] tokio::task::JoinError),
 }
 
-/// HTTP/2 connections to a server, and clients that share them.
+/// Connections to a server, and clients that share them where the protocol allows it.
 pub struct Clients {
     access: Access,
+    protocol: Protocol,
     connections: Vec<Connection>,
 }
 
@@ -80,17 +94,35 @@ pub struct Clients {
 const SHARED_BY: usize = 50;
 
 impl Clients {
-    /// Opens connections for so many clients: at least one, and for more than one at least two.
+    /// Opens HTTP/2 connections for so many clients: at least one, and for more than one at least two.
     ///
     /// # Errors
     /// When the server cannot be reached.
     pub async fn connect(access: &Access, clients: usize) -> Result<Self, LoadError> {
-        let count = clients.div_ceil(SHARED_BY).max(clients.min(2));
+        Self::spread(access, clients.div_ceil(SHARED_BY).max(clients.min(2))).await
+    }
+
+    /// The same over any protocol: over HTTP/1.1 each client opens a connection of its own.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn over(access: &Access, protocol: Protocol, clients: usize) -> Result<Self, LoadError> {
+        match protocol {
+            Protocol::Http2 => Self::connect(access, clients).await,
+            Protocol::Http1 => Ok(Self { access: access.clone(), protocol, connections: Vec::new() }),
+        }
+    }
+
+    /// Opens exactly so many HTTP/2 connections.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn spread(access: &Access, count: usize) -> Result<Self, LoadError> {
         let mut connections = Vec::with_capacity(count);
         for _ in 0..count {
             connections.push(Connection::open(access, Protocol::Http2).await?);
         }
-        Ok(Self { access: access.clone(), connections })
+        Ok(Self { access: access.clone(), protocol: Protocol::Http2, connections })
     }
 
     /// The client with this number.
@@ -101,37 +133,88 @@ impl Clients {
         let shared = self.connections.get(number % self.connections.len().max(1)).and_then(Connection::share);
         let connection = match shared {
             Some(connection) => connection,
-            None => Connection::open(&self.access, Protocol::Http2).await?,
+            None => Connection::open(&self.access, self.protocol).await?,
         };
-        Ok(Client { access: self.access.clone(), connection })
+        Ok(Client::on(self.access.clone(), self.protocol, connection))
+    }
+
+    /// The first so many clients.
+    ///
+    /// # Errors
+    /// As for [`Clients::client`].
+    pub async fn first(&self, count: usize) -> Result<Vec<Client>, LoadError> {
+        let mut clients = Vec::with_capacity(count);
+        for number in 0..count {
+            clients.push(self.client(number).await?);
+        }
+        Ok(clients)
     }
 }
 
 /// One who asks, one request at a time.
 pub struct Client {
     access: Access,
+    protocol: Protocol,
     connection: Connection,
+    accept: Option<String>,
+    content_type: &'static str,
 }
 
 impl Client {
+    /// One who asks on this connection, in JSON.
+    fn on(access: Access, protocol: Protocol, connection: Connection) -> Self {
+        Self { access, protocol, connection, accept: None, content_type: "application/json" }
+    }
+
+    /// The same, who wants answers of this type.
+    #[must_use]
+    pub fn accepting(mut self, accept: &str) -> Self {
+        self.accept = Some(accept.to_owned());
+        self
+    }
+
+    /// The same, whose bodies are of this type.
+    #[must_use]
+    pub fn sending(mut self, content_type: &'static str) -> Self {
+        self.content_type = content_type;
+        self
+    }
+
     /// Asks, and returns the body of a successful answer.
     ///
     /// # Errors
     /// When there is no answer, or it is not a success.
     pub async fn ask(&mut self, method: &str, path: &str, body: Bytes) -> Result<Bytes, LoadError> {
-        let headers = [("content-type".to_owned(), "application/json".to_owned())];
-        let headers = if body.is_empty() { &[][..] } else { &headers[..] };
-        let request = request(&self.access, Protocol::Http2, method, path, headers, body)?;
+        let request = self.request(method, path, body)?;
         let answer = self.connection.fetch(request).await?;
         if answer.status().is_success() {
             return Ok(answer.into_body());
         }
-        let body = String::from_utf8_lossy(answer.body()).chars().take(300).collect();
-        Err(LoadError::Refused {
-            request: format!("{method} {path}"),
-            status: answer.status().as_u16(),
-            body,
-        })
+        Err(refused(method, path, answer.status().as_u16(), answer.body()))
+    }
+
+    /// Asks for something that does not end, and returns its body when the head of a successful answer is there.
+    ///
+    /// # Errors
+    /// As for [`Client::ask`].
+    pub async fn open(&mut self, path: &str) -> Result<Incoming, LoadError> {
+        let request = self.request("GET", path, Bytes::new())?;
+        let answer = self.connection.send(request).await?;
+        if answer.status().is_success() {
+            return Ok(answer.into_body());
+        }
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.map_err(ConnectionError::from)?.to_bytes();
+        Err(refused("GET", path, status, &body))
+    }
+
+    fn request(&self, method: &str, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
+        let mut headers = Vec::new();
+        if !body.is_empty() {
+            headers.push(("content-type".to_owned(), self.content_type.to_owned()));
+        }
+        headers.extend(self.accept.iter().map(|accept| ("accept".to_owned(), accept.clone())));
+        request(&self.access, self.protocol, method, path, &headers, body)
     }
 
     /// Makes the namespace, and the account that pods in it run as, if they are not there.
@@ -154,6 +237,33 @@ impl Client {
             Err(error) => Err(error),
         }
     }
+}
+
+fn refused(method: &str, path: &str, status: u16, body: &[u8]) -> LoadError {
+    let body = String::from_utf8_lossy(body).chars().take(300).collect();
+    LoadError::Refused { request: format!("{method} {path}"), status, body }
+}
+
+/// Does `work` with each of these at the same time, and returns all latencies.
+///
+/// # Errors
+/// The first error of any of them.
+pub async fn together<T, W>(
+    these: impl IntoIterator<Item = T>,
+    work: impl Fn(T) -> W,
+) -> Result<Vec<Duration>, LoadError>
+where
+    W: Future<Output = Result<Vec<Duration>, LoadError>> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    for it in these {
+        tasks.spawn(work(it));
+    }
+    let mut latencies = Vec::new();
+    while let Some(joined) = tasks.join_next().await {
+        latencies.extend(joined??);
+    }
+    Ok(latencies)
 }
 
 /// A pod of about five kilobytes when it is read back.

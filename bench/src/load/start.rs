@@ -79,7 +79,7 @@ async fn write_when_possible(access: &Access, begin: Instant) -> Result<Duration
     loop {
         let outcome = async {
             let connection = Connection::open(access, Protocol::Http2).await?;
-            let mut client = Client { access: access.clone(), connection };
+            let mut client = Client::on(access.clone(), Protocol::Http2, connection);
             client.ask("POST", "/api/v1/namespaces/default/configmaps", body.clone()).await
         };
         match outcome.await {
