@@ -11,6 +11,7 @@ pub mod authz;
 pub mod body;
 pub mod codec;
 pub mod config;
+mod corked;
 pub mod custom;
 pub mod discovery;
 pub mod error;

@@ -7,12 +7,18 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use rustls::CipherSuite;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{ApiServer, authn::certificate::Verifier, pipeline};
+use crate::{
+    ApiServer,
+    authn::certificate::Verifier,
+    corked::{Corked, Serving},
+    pipeline,
+};
 
 // A peer that connects and says nothing holds a socket for this long at most.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -33,6 +39,15 @@ pub struct Tls {
     pub client_authorities: Vec<CertificateDer<'static>>,
 }
 
+fn is_aes_128(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+    )
+}
+
 /// A listening server.
 pub struct Listener {
     socket: TcpListener,
@@ -46,7 +61,10 @@ impl Listener {
     /// # Errors
     /// When the address is taken or the certificates are no use.
     pub async fn bind(address: SocketAddr, tls: Tls) -> io::Result<Self> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut provider = rustls::crypto::ring::default_provider();
+        // Of equally safe ciphers the cheapest, as Go's servers choose: a list is mostly encryption.
+        provider.cipher_suites.sort_by_key(|suite| !is_aes_128(suite.suite()));
+        let provider = Arc::new(provider);
         let mut roots = rustls::RootCertStore::empty();
         for authority in tls.client_authorities {
             roots.add(authority).map_err(io::Error::other)?;
@@ -59,6 +77,7 @@ impl Listener {
             .with_single_cert(tls.chain, tls.key)
             .map_err(io::Error::other)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.ignore_client_order = true;
         config.max_fragment_size = None;
         let socket = TcpListener::bind(address).await?;
         Ok(Self { socket, acceptor: TlsAcceptor::from(Arc::new(config)), verifier })
@@ -136,8 +155,9 @@ impl Connection {
         let peer = self.verifier.judge(chain);
         let server = self.server;
         let service = service_fn(move |request| {
-            let (server, peer) = (server.clone(), peer.clone());
-            async move { Ok::<_, std::convert::Infallible>(pipeline::handle(server, peer, request).await) }
+            // Boxed: a watch's stream is open for long and needs no room for how it began.
+            let answer = Box::pin(pipeline::handle(server.clone(), peer.clone(), request));
+            async move { Ok::<_, std::convert::Infallible>(answer.await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
@@ -150,11 +170,12 @@ impl Connection {
             .max_header_list_size(1 << 16)
             .keep_alive_interval(Some(Duration::from_secs(30)))
             .keep_alive_timeout(Duration::from_secs(15));
-        let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        tokio::pin!(serving);
+        let stream = Corked::new(stream);
+        let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream.clone()), service);
+        let mut serving = Serving::new(serving, stream);
         tokio::select! {
-            ended = serving.as_mut() => return report(ended),
-            () = self.draining.cancelled() => serving.as_mut().graceful_shutdown(),
+            ended = &mut serving => return report(ended),
+            () = self.draining.cancelled() => serving.connection().graceful_shutdown(),
         }
         report(serving.await);
     }

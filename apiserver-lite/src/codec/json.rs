@@ -90,6 +90,31 @@ pub fn inner(bytes: &[u8]) -> &[u8] {
     bytes.strip_suffix(b"\n").unwrap_or(bytes)
 }
 
+/// Where the object ends that these bytes begin with; `None` if it does not.
+pub fn end_of_object(json: &[u8]) -> Option<usize> {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for (at, &byte) in json.iter().enumerate() {
+        if quoted {
+            quoted = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            continue;
+        }
+        match byte {
+            b'"' => quoted = true,
+            b'{' => depth += 1,
+            b'}' => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ if depth == 0 => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
 /// The same JSON with a line for each value, as people read it.
 pub fn indent(json: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(json.len() * 2);
@@ -176,6 +201,20 @@ mod tests {
         check("[ ]\n");
         check("{ \"a\" : 1 }");
         check("\"a\"");
+    }
+
+    #[test]
+    fn objects_end_at_their_brace() {
+        let check = |json: &str, expected: Option<usize>| {
+            assert_eq!(end_of_object(json.as_bytes()), expected, "{json}");
+        };
+        check("{},", Some(2));
+        check(r#"{"a":{"}":"\"}","b":[{}]}},"c":1"#, Some(25));
+        check(r#"{"a":"\\"}"#, Some(10));
+        check(r#"{"a":{}"#, None);
+        check("[]", None);
+        check("}", None);
+        check("", None);
     }
 
     #[test]

@@ -7,71 +7,102 @@ use std::{
 };
 
 use bytes::Bytes;
-use coracle_api::GroupVersionKind;
 use coracle_store::Revision;
 use parking_lot::Mutex;
 
-// So much is kept of what was wanted last, and as much of what was before.
-const ROOM: usize = 64 << 20;
 // What nobody has wanted for one to two of these is let go.
 const AGE: Duration = Duration::from_secs(60);
+// What an entry takes beside what it holds.
+const ENTRY: usize = 128;
 
-/// Messages by the revision that made their object what it is.
-pub struct Kept(Mutex<Generations>);
+/// Something that is kept, and how many bytes that takes.
+pub trait Held: Clone {
+    /// Bytes beside the entry itself.
+    fn size(&self) -> usize;
+}
 
-struct Generations {
-    young: HashMap<u64, (GroupVersionKind, Bytes)>,
-    old: HashMap<u64, (GroupVersionKind, Bytes)>,
+impl Held for Bytes {
+    fn size(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Held for u32 {
+    fn size(&self) -> usize {
+        0
+    }
+}
+
+/// Encodings by the revision that made their object what it is, and by what
+/// else they depend on: the same object may be shown as two kinds.
+pub struct Kept<K, V> {
+    generations: Mutex<Generations<K, V>>,
+    room: usize,
+}
+
+struct Generations<K, V> {
+    young: HashMap<u64, (K, V)>,
+    old: HashMap<u64, (K, V)>,
     held: usize,
     turned: Instant,
 }
 
-impl Default for Kept {
-    fn default() -> Self {
-        let (young, old) = Default::default();
-        Self(Mutex::new(Generations { young, old, held: 0, turned: Instant::now() }))
+impl<K: Clone + PartialEq, V: Held> Kept<K, V> {
+    /// Keeps about `room` bytes of what was wanted last, and as much of what
+    /// was before.
+    pub fn new(room: usize) -> Self {
+        let generations =
+            Generations { young: HashMap::new(), old: HashMap::new(), held: 0, turned: Instant::now() };
+        Self { generations: Mutex::new(generations), room }
     }
-}
 
-impl Kept {
-    /// The encoding of the object that `revision` made, as this kind. Made
+    /// What is kept of the object that `revision` made, for this key. Made
     /// outside of the lock: two who want it first may both make it.
-    pub fn get(&self, revision: Revision, kind: &GroupVersionKind, make: impl FnOnce() -> Bytes) -> Bytes {
-        if let Some(known) = self.0.lock().find(revision.0, kind) {
+    pub fn get(&self, revision: Revision, key: &K, make: impl FnOnce() -> V) -> V {
+        if let Some(known) = self.find(revision, key) {
             return known;
         }
         let made = make();
-        self.0.lock().put(revision.0, (kind.clone(), made.clone()));
+        self.put(revision, key.clone(), made.clone());
         made
+    }
+
+    /// The same, if it is there.
+    pub fn find(&self, revision: Revision, key: &K) -> Option<V> {
+        self.generations.lock().find(revision.0, key, self.room)
+    }
+
+    /// Keeps something.
+    pub fn put(&self, revision: Revision, key: K, value: V) {
+        self.generations.lock().put(revision.0, (key, value), self.room);
     }
 }
 
-impl Generations {
-    fn find(&mut self, revision: u64, kind: &GroupVersionKind) -> Option<Bytes> {
-        // The same object may be shown as two kinds: an event of either group.
-        let fits = |(shown, bytes): &(GroupVersionKind, Bytes)| (shown == kind).then(|| bytes.clone());
+impl<K: Clone + PartialEq, V: Held> Generations<K, V> {
+    fn find(&mut self, revision: u64, key: &K, room: usize) -> Option<V> {
+        let fits = |(known, value): &(K, V)| (known == key).then(|| value.clone());
         if let Some(found) = self.young.get(&revision).and_then(fits) {
             return Some(found);
         }
         let found = self.old.get(&revision).and_then(fits)?;
-        self.put(revision, (kind.clone(), found.clone()));
+        self.put(revision, (key.clone(), found.clone()), room);
         Some(found)
     }
 
-    fn put(&mut self, revision: u64, entry: (GroupVersionKind, Bytes)) {
-        if self.held > ROOM || self.turned.elapsed() > AGE {
+    fn put(&mut self, revision: u64, entry: (K, V), room: usize) {
+        if self.held > room || self.turned.elapsed() > AGE {
             self.old = std::mem::take(&mut self.young);
             self.held = 0;
             self.turned = Instant::now();
         }
-        self.held += entry.1.len();
+        self.held += ENTRY + entry.1.size();
         self.young.insert(revision, entry);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use coracle_api::facts::RESOURCES;
+    use coracle_api::{GroupVersionKind, facts::RESOURCES};
 
     use super::*;
 
@@ -82,7 +113,7 @@ mod tests {
 
     #[test]
     fn each_version_is_made_once_for_each_kind() {
-        let kept = Kept::default();
+        let kept = Kept::new(1 << 20);
         let mut made = 0;
         let mut get = |revision: u64, group: &str| {
             let made = &mut made;
@@ -100,12 +131,13 @@ mod tests {
 
     #[test]
     fn it_keeps_no_more_than_it_has_room_for() {
-        let kept = Kept::default();
+        const ROOM: usize = 1 << 20;
+        let kept = Kept::new(ROOM);
         let piece = Bytes::from(vec![0; ROOM / 4]);
         for revision in 0..100 {
             kept.get(Revision(revision), &kind("", "pods"), || piece.clone());
         }
-        let generations = kept.0.lock();
+        let generations = kept.generations.lock();
         assert!(generations.young.len() + generations.old.len() <= 12);
     }
 }

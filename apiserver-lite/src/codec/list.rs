@@ -1,6 +1,6 @@
 //! Lists, joined from the bytes of their items.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::json::inner;
 
@@ -25,13 +25,33 @@ pub struct ListMeta<'a> {
 // there twice.
 const CHUNK: usize = 64 << 10;
 
-/// The JSON of a list, joined from its items while it is sent.
+/// Items of JSON between an opening and a closing, joined while they are sent.
 pub struct Joined {
     opening: Bytes,
-    items: std::vec::IntoIter<Bytes>,
-    head: usize,
+    items: std::vec::IntoIter<Item>,
+    mould: Mould,
+    closing: Bytes,
     state: State,
     left: usize,
+}
+
+/// What an item of a list is made of, beside what all of them have.
+pub struct Item {
+    /// Of this list alone: the cells of a row.
+    pub own: Bytes,
+    /// Of the object.
+    pub shown: Bytes,
+}
+
+/// What all items have: before what is their own, between that and what is shown, and after it.
+#[derive(Default)]
+pub struct Mould {
+    /// The beginning.
+    pub before: Bytes,
+    /// The middle.
+    pub between: Bytes,
+    /// The end.
+    pub after: Bytes,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,29 +62,35 @@ enum State {
     Done,
 }
 
-const CLOSING: &[u8] = b"]}\n";
-
 impl Joined {
-    /// The list of `items`. Items of built-in kinds show neither apiVersion nor
+    /// The list of objects with these bytes. Items of built-in kinds show neither apiVersion nor
     /// kind: their first `head` bytes (after the brace) are left out.
-    pub fn new(meta: &ListMeta<'_>, items: Vec<Bytes>, head: usize) -> Self {
+    pub fn new(meta: &ListMeta<'_>, objects: Vec<Bytes>, head: usize) -> Self {
         let mut out = BytesMut::with_capacity(256);
         open(&mut out, meta);
-        let opening = out.freeze();
-        let bodies: usize = items.iter().map(|item| 1 + cut(item, head).len()).sum();
-        let left = opening.len() + bodies + items.len().saturating_sub(1) + CLOSING.len();
-        Self { opening, items: items.into_iter(), head, state: State::Opening, left }
+        let shown = |mut object: Bytes| {
+            object.truncate(inner(&object).len());
+            object.advance((1 + head).min(object.len()));
+            object
+        };
+        let items = objects.into_iter().map(|it| Item { own: Bytes::new(), shown: shown(it) }).collect();
+        let mould = Mould { before: Bytes::from_static(b"{"), ..Mould::default() };
+        Self::of(out.freeze(), items, mould, Bytes::from_static(b"]}\n"))
+    }
+
+    /// Any items in their mould.
+    pub fn of(opening: Bytes, items: Vec<Item>, mould: Mould, closing: Bytes) -> Self {
+        let fixed = mould.before.len() + mould.between.len() + mould.after.len() + 1;
+        let bodies: usize = items.iter().map(|item| fixed + item.own.len() + item.shown.len()).sum();
+        // No comma comes before the first.
+        let left = opening.len() + bodies - usize::from(!items.is_empty()) + closing.len();
+        Self { opening, items: items.into_iter(), mould, closing, state: State::Opening, left }
     }
 
     /// How many bytes are still to come.
     pub fn left(&self) -> usize {
         self.left
     }
-}
-
-// What of an item stands after its brace.
-fn cut(item: &Bytes, head: usize) -> &[u8] {
-    inner(item).get(1 + head..).unwrap_or_default()
 }
 
 impl Iterator for Joined {
@@ -74,14 +100,15 @@ impl Iterator for Joined {
         if self.state == State::Done {
             return None;
         }
-        let mut out = BytesMut::with_capacity(self.left.min(CHUNK));
+        // Most items are smaller than this: the last one seldom makes it grow.
+        let mut out = BytesMut::with_capacity(self.left.min(CHUNK + CHUNK / 8));
         if self.state == State::Opening {
             out.put_slice(&self.opening);
             self.state = State::First;
         }
         while out.len() < CHUNK {
             let Some(item) = self.items.next() else {
-                out.put_slice(CLOSING);
+                out.put_slice(&self.closing);
                 self.state = State::Done;
                 break;
             };
@@ -89,8 +116,10 @@ impl Iterator for Joined {
                 out.put_u8(b',');
             }
             self.state = State::More;
-            out.put_u8(b'{');
-            out.put_slice(cut(&item, self.head));
+            let Mould { before, between, after } = &self.mould;
+            for piece in [before, &item.own, between, &item.shown, after] {
+                out.put_slice(piece);
+            }
         }
         self.left = self.left.saturating_sub(out.len());
         Some(out.freeze())

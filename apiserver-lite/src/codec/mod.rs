@@ -8,5 +8,6 @@ pub mod list;
 pub mod negotiation;
 pub mod partial;
 pub mod protobuf;
+pub mod shows;
 pub mod table;
 pub mod yaml;

@@ -67,6 +67,15 @@ fn column(
 }
 
 impl PathColumn {
+    /// The time whose age is all that stands in the column for an object.
+    pub fn moment(&self, object: &Object) -> Option<Timestamp> {
+        if &*self.kind != "date" {
+            return None;
+        }
+        let tree = Value::Object(object.0.clone());
+        self.path.find(&tree).ok()?.first()?.as_str()?.parse().ok()
+    }
+
     /// What stands in the column for an object.
     pub fn cell(&self, object: &Object, now: Timestamp) -> Value {
         // The path is one into the whole object.

@@ -77,7 +77,7 @@ impl Keeper {
             // Subscribed before all are looked at: what comes later is seen.
             let hub = self.registry().hub.clone();
             let feed = hub.feed(PREFIX);
-            let Ok(mut subscriber) = Subscriber::new(&hub, feed, hub.revision()) else { continue };
+            let Ok(mut subscriber) = Subscriber::new(&hub, &feed, hub.revision()) else { continue };
             self.registry().rows();
             for crd in self.registry().definitions.all() {
                 self.due.insert(crd.name().to_owned(), Instant::now());
@@ -87,8 +87,8 @@ impl Keeper {
                 let next = self.due.values().min().copied().unwrap_or_else(|| Instant::now() + IDLE);
                 match subscriber.next(next).await {
                     Ok(Next::Events(events)) => {
-                        for event in events {
-                            self.seen(&event.key()[PREFIX.len()..], event.deleted);
+                        for told in events {
+                            self.seen(&told.event.key()[PREFIX.len()..], told.event.deleted);
                         }
                     }
                     Ok(Next::Quiet(_)) => {}

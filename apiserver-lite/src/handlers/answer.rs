@@ -21,6 +21,9 @@ use crate::{
     resources::Row,
 };
 
+// So many records are looked at before others get their turn.
+const TURN: usize = 128;
+
 /// An object to answer with.
 pub enum Shown<'a> {
     /// A stored one.
@@ -98,14 +101,6 @@ fn in_protobuf(status: StatusCode, body: Vec<u8>) -> Response<Body> {
     response
 }
 
-/// A record as a protobuf message without its envelope, made once.
-pub fn message(registry: &Registry, row: &Row, record: &Record) -> Bytes {
-    registry.kept.get(record.revision, &row.facts.gvk, || {
-        let object = codec::json::parse_stored(&shown(row, record));
-        Bytes::from(protobuf::write::message(&object.0, &row.facts.schema))
-    })
-}
-
 impl Shown<'_> {
     // The JSON of the object in the version that the row speaks.
     fn bytes(&self, row: &Row) -> Bytes {
@@ -119,7 +114,7 @@ impl Shown<'_> {
     /// The object as a protobuf message without its envelope.
     pub fn message(&self, registry: &Registry, row: &Row) -> Bytes {
         match self {
-            Self::Record(record) => message(registry, row, record),
+            Self::Record(record) => registry.shows.message(row, record),
             Self::Object(_) => protobuf::write::message(&self.object(row).0, &row.facts.schema).into(),
         }
     }
@@ -200,51 +195,69 @@ pub fn object(
 ///
 /// # Errors
 /// 400 for options of tables, 406
-pub fn listing(call: &Call<'_>, row: &Row, listing: &Listing) -> Result<Response<Body>, ApiError> {
+pub async fn listing(call: &Call<'_>, row: &Row, listing: &Listing) -> Result<Response<Body>, ApiError> {
     let output = negotiation::output(call.headers(), &call.info.query, Offer::of(&row.facts, Forms::List))?;
     let api_version = row.facts.api_version();
     let metadata = list_metadata(listing);
-    let version = match &output.form {
-        Form::Whole if output.format == Format::Protobuf => {
-            let items = listing.records.iter().map(|record| message(call.registry(), row, record)).collect();
-            let metadata = metadata.as_object().cloned().unwrap_or_default();
-            let joined = protobuf::list::Joined::new(&api_version, &row.facts.list_kind, &metadata, items);
-            let left = joined.left();
-            let mut response = Response::new(Body::Pieces { pieces: Box::new(joined), left });
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
-            return Ok(response);
+    let shows = &call.registry().shows;
+    let in_protobuf = output.format == Format::Protobuf;
+    let joined = match &output.form {
+        Form::Whole if in_protobuf => {
+            let items = each(listing, |record| shows.message(row, record)).await;
+            return Ok(messages(&api_version, &row.facts.list_kind, &metadata, items));
         }
-        Form::Whole => {
-            let joined = whole_list(row, listing, &api_version);
-            if output.format == Format::Json && !output.pretty {
-                let left = joined.left();
-                let mut response = Response::new(Body::Pieces { pieces: Box::new(joined), left });
-                response
-                    .headers_mut()
-                    .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                return Ok(response);
-            }
-            return Ok(value_in(
-                &output,
-                StatusCode::OK,
-                &codec::json::tree(&joined.collect::<Vec<_>>().concat()),
-            ));
-        }
+        Form::Whole => whole_list(row, listing, &api_version),
         Form::Partial(_) => return Err(partial::no_object(&row.facts)),
-        Form::PartialList(version) => {
-            let value = partial::list(objects(row, listing), metadata, version);
-            return Ok(value_in(&output, StatusCode::OK, &value));
+        Form::PartialList(version) if in_protobuf => {
+            let items = each(listing, |record| shows.partial(row, record)).await;
+            let api_version = coracle_api::resource::api_version("meta.k8s.io", version);
+            return Ok(messages(&api_version, "PartialObjectMetadataList", &metadata, items));
         }
-        Form::Table(version) => version,
+        Form::PartialList(version) if listing.records.is_empty() => {
+            let none = partial::list(std::iter::empty(), metadata, version);
+            return Ok(value_in(&output, StatusCode::OK, &none));
+        }
+        Form::PartialList(version) => {
+            let items = each(listing, |record| shows.metadata(row, record)).await;
+            partial::joined(items, &metadata, version)
+        }
+        Form::Table(version) => {
+            let include = table::include(&call.info.query)?;
+            let now = call.registry().config.clock.now();
+            let rows = each(listing, |record| shows.row(row, record, include, now)).await;
+            table::joined(version, &metadata, &row.columns, include, rows)
+        }
     };
-    let include = table::include(&call.info.query)?;
-    let now = call.registry().config.clock.now();
-    let rows = objects(row, listing).map(|object| table::row(&object, row, include, version, now)).collect();
-    Ok(value_in(&output, StatusCode::OK, &table::table(version, metadata, Some(&row.columns), rows)))
+    if output.format == Format::Json && !output.pretty {
+        return Ok(pieces("application/json", joined.left(), joined));
+    }
+    Ok(value_in(&output, StatusCode::OK, &codec::json::tree(&joined.collect::<Vec<_>>().concat())))
 }
 
-fn objects<'a>(row: &'a Row, listing: &'a Listing) -> impl Iterator<Item = Object> + 'a {
-    listing.records.iter().map(|record| codec::json::parse_stored(&shown(row, record)))
+// What may have to be made of each record. Others get their turn meanwhile.
+async fn each<T>(listing: &Listing, make: impl Fn(&Record) -> T) -> Vec<T> {
+    let mut made = Vec::with_capacity(listing.records.len());
+    for records in listing.records.chunks(TURN) {
+        made.extend(records.iter().map(|record| make(record)));
+        tokio::task::yield_now().await;
+    }
+    made
+}
+
+fn pieces(
+    content_type: &'static str,
+    left: usize,
+    pieces: impl Iterator<Item = Bytes> + Send + 'static,
+) -> Response<Body> {
+    let mut response = Response::new(Body::Pieces { pieces: Box::new(pieces), left });
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn messages(api_version: &str, kind: &str, metadata: &Value, items: Vec<Bytes>) -> Response<Body> {
+    let metadata = metadata.as_object().cloned().unwrap_or_default();
+    let joined = protobuf::list::Joined::new(api_version, kind, &metadata, items);
+    pieces(PROTOBUF, joined.left(), joined)
 }
 
 fn list_metadata(listing: &Listing) -> Value {

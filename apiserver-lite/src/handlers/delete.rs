@@ -104,5 +104,5 @@ where
     options.check_collection()?;
     let listing = call.registry().delete_collection(&target, &selected, &options, call.user).await?;
     call.warn(row.strategy.deletion_warnings(&options));
-    answer::listing(call, row, &listing)
+    answer::listing(call, row, &listing).await
 }

@@ -15,7 +15,7 @@ use crate::{
 pub(super) async fn collection(call: &Call<'_>, row: &Arc<Row>) -> Result<Response<Body>, ApiError> {
     let (target, options) = asked(call, row, false)?;
     let listing = call.registry().list(&target, &options).await?;
-    answer::listing(call, row, &listing)
+    answer::listing(call, row, &listing).await
 }
 
 /// The collection and the options of a list or a watch, checked.

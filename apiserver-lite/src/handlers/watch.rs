@@ -1,15 +1,22 @@
 //! Watches: a stream of events from a revision on.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use coracle_store::{Record, Revision};
-use futures::stream;
+use futures::Stream;
 use http::{HeaderValue, Response, header};
 use jiff::Timestamp;
 use rand::Rng;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::{
     Call,
@@ -29,7 +36,12 @@ use crate::{
     metrics::watches::Watch,
     registry::{Target, options::ListOptions, rows},
     resources::Row,
-    watch::{Filter, Lagged, Subscriber, filter::Seen, subscriber::Next},
+    watch::{
+        Filter, Lagged, Subscriber,
+        filter::Seen,
+        history::{Framing, Told},
+        subscriber::Next,
+    },
 };
 
 // How often a watcher that asked for bookmarks gets one.
@@ -48,17 +60,21 @@ pub(super) async fn collection(call: &Call<'_>, row: &Arc<Row>) -> Result<Respon
     let writer =
         Writer { server: call.server.clone(), row: row.clone(), include, headed: false, output, measures };
     let content_type = writer.content_type();
+    let ends = Instant::now() + lifetime(call, &options);
+    // Who wants none has none due before the end.
+    let next_bookmark = if options.bookmarks { Instant::now() + BOOKMARKS } else { ends };
     let session = Session {
         subscriber: start.subscriber,
         filter: call.registry().filter(&target, &options),
         writer,
         pending: start.initial,
-        ends: Instant::now() + lifetime(call, &options),
-        bookmarks: options.bookmarks,
-        next_bookmark: Instant::now() + BOOKMARKS,
+        ready: VecDeque::new(),
+        ends,
+        next_bookmark,
+        alarm: Box::pin(tokio::time::sleep_until(ends.min(next_bookmark))),
         over: false,
     };
-    let mut response = Response::new(Body::stream(stream::unfold(session, Session::next)));
+    let mut response = Response::new(Body::stream(session));
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     Ok(response)
 }
@@ -91,7 +107,7 @@ async fn start(call: &Call<'_>, target: &Target, options: &ListOptions) -> Resul
     if !wants_initial {
         // Without a revision, from now on.
         let from = if from.0 == 0 { registry.hub.revision() } else { from };
-        return Ok(Start { subscriber: Subscriber::new(&registry.hub, feed, from), initial: None });
+        return Ok(Start { subscriber: Subscriber::new(&registry.hub, &feed, from), initial: None });
     }
     let all = ListOptions {
         limit: 0,
@@ -103,7 +119,7 @@ async fn start(call: &Call<'_>, target: &Target, options: &ListOptions) -> Resul
     let listing = registry.list(target, &all).await?;
     let closing = options.initial_events == Some(true) && options.bookmarks;
     Ok(Start {
-        subscriber: Subscriber::new(&registry.hub, feed, listing.revision),
+        subscriber: Subscriber::new(&registry.hub, &feed, listing.revision),
         initial: Some(Initial { records: listing.records.into_iter(), revision: listing.revision, closing }),
     })
 }
@@ -113,64 +129,91 @@ struct Session {
     filter: Filter,
     writer: Writer,
     pending: Option<Initial>,
+    // Frames that are to be sent next.
+    ready: VecDeque<Bytes>,
     ends: Instant,
-    bookmarks: bool,
     next_bookmark: Instant,
+    // Set for the next bookmark or the end.
+    alarm: Pin<Box<Sleep>>,
     over: bool,
 }
 
 // A frame of initial events is about as large as one of later ones.
 const ENOUGH: usize = 64 << 10;
 
+impl Stream for Session {
+    type Item = Bytes;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.get_mut().poll_frame(cx)
+    }
+}
+
 impl Session {
-    async fn next(mut self) -> Option<(Bytes, Self)> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(frame) = self.ready.pop_front() {
+            return Poll::Ready(Some(frame));
+        }
+        // What a burst took is not kept for the time of quiet.
+        self.ready = VecDeque::new();
         if self.over {
-            return None;
+            return Poll::Ready(None);
         }
         let mut out = BytesMut::new();
         if self.initial(&mut out) {
-            return Some((out.freeze(), self));
+            return Poll::Ready(Some(out.freeze()));
         }
         loop {
+            // Also where there is always more to tell.
+            if Instant::now() >= self.ends {
+                return Poll::Ready(None);
+            }
             let subscriber = match &mut self.subscriber {
                 Ok(subscriber) => subscriber,
                 Err(lagged) => {
                     let text = lagged.to_string();
-                    self.fail(&mut out, text);
-                    return Some((out.freeze(), self));
+                    return Poll::Ready(Some(self.fail(text)));
                 }
             };
-            let deadline = if self.bookmarks { self.ends.min(self.next_bookmark) } else { self.ends };
-            match subscriber.next(deadline).await {
+            let next = match subscriber.poll_next(cx) {
+                Poll::Ready(next) => next,
+                Poll::Pending => {
+                    ready!(self.alarm.as_mut().poll(cx));
+                    Ok(subscriber.quiet())
+                }
+            };
+            match next {
                 Ok(Next::Events(events)) => {
-                    for event in &events {
-                        if let Some(seen) = self.filter.see(event) {
-                            self.writer.seen(&mut out, &seen);
+                    let shared = subscriber.is_shared();
+                    for told in &events {
+                        if let Some(seen) = self.filter.see(&told.event) {
+                            self.ready.push_back(self.writer.told(told, &seen, shared));
                         }
                     }
-                    if !out.is_empty() {
-                        return Some((out.freeze(), self));
-                    }
-                    if Instant::now() >= self.ends {
-                        return None;
+                    if let Some(frame) = self.ready.pop_front() {
+                        return Poll::Ready(Some(frame));
                     }
                 }
                 Ok(Next::Quiet(revision)) => {
                     if Instant::now() >= self.ends {
-                        return None;
+                        return Poll::Ready(None);
                     }
                     self.next_bookmark = Instant::now() + BOOKMARKS;
+                    self.set_alarm();
                     self.writer.bookmark(&mut out, revision, false);
-                    return Some((out.freeze(), self));
+                    return Poll::Ready(Some(out.freeze()));
                 }
-                Ok(Next::Closed) => return None,
+                Ok(Next::Closed) => return Poll::Ready(None),
                 Err(lagged) => {
                     self.writer.measures.fell_behind();
-                    self.fail(&mut out, lagged.to_string());
-                    return Some((out.freeze(), self));
+                    return Poll::Ready(Some(self.fail(lagged.to_string())));
                 }
             }
         }
+    }
+
+    fn set_alarm(&mut self) {
+        self.alarm.as_mut().reset(self.ends.min(self.next_bookmark));
     }
 
     // Writes a part of what was there at the start; false when there is no
@@ -193,10 +236,12 @@ impl Session {
         !out.is_empty()
     }
 
-    fn fail(&mut self, out: &mut BytesMut, message: String) {
+    fn fail(&mut self, message: String) -> Bytes {
         let status = ApiError::Expired(message).status();
-        self.writer.value(out, "ERROR", &serde_json::to_value(&status).unwrap_or_default());
+        let mut out = BytesMut::new();
+        self.writer.value(&mut out, "ERROR", &serde_json::to_value(&status).unwrap_or_default());
         self.over = true;
+        out.freeze()
     }
 }
 
@@ -219,6 +264,28 @@ impl Writer {
         })
     }
 
+    // The frame of an event; that of whole objects is the same for all who see it so.
+    fn told(&mut self, told: &Told, seen: &Seen, shared: bool) -> Bytes {
+        let mut out = BytesMut::new();
+        let frame = if self.output.form == Form::Whole {
+            let framing = Framing {
+                sign: seen.sign(),
+                protobuf: self.output.format == Format::Protobuf,
+                kind: self.row.facts.gvk.clone(),
+                stamp: self.row.strategy.stamp(),
+            };
+            told.frame(framing, shared, || {
+                self.write(&mut out, seen);
+                out.freeze()
+            })
+        } else {
+            self.write(&mut out, seen);
+            out.freeze()
+        };
+        self.measures.sent(frame.len());
+        frame
+    }
+
     fn seen(&mut self, out: &mut BytesMut, seen: &Seen) {
         let before = out.len();
         self.write(out, seen);
@@ -226,17 +293,13 @@ impl Writer {
     }
 
     fn write(&mut self, out: &mut BytesMut, seen: &Seen) {
-        let (kind, record) = match seen {
-            Seen::Added(record) => ("ADDED", record),
-            Seen::Modified(record) => ("MODIFIED", record),
-            Seen::Deleted(record) => ("DELETED", record),
-        };
+        let (kind, record) = (seen.sign(), seen.record());
         if self.output.form == Form::Whole && self.output.format == Format::Protobuf {
             // What left a selector is shown as it was, at the revision of what it is now: not to be kept.
             let message = match seen {
                 Seen::Deleted(record) => Shown::Object(&codec::json::parse_stored(&record.bytes))
                     .message(&self.server.registry, &self.row),
-                _ => answer::message(&self.server.registry, &self.row, record),
+                _ => self.server.registry.shows.message(&self.row, record),
             };
             return self.message(out, kind, &message);
         }

@@ -28,7 +28,7 @@ use arc_swap::ArcSwap;
 use coracle_store::Store;
 
 use crate::{
-    codec::kept::Kept,
+    codec::shows::Shows,
     config::Config,
     custom::Definitions,
     error::{ApiError, Subject},
@@ -47,8 +47,8 @@ pub struct Registry {
     pub hub: Arc<Hub>,
     /// The settings.
     pub config: Config,
-    /// Other encodings of the objects.
-    pub kept: Kept,
+    /// What was made of objects to show them.
+    pub shows: Shows,
     /// What custom resources there are.
     pub definitions: Arc<Definitions>,
     /// What is measured.
@@ -70,7 +70,7 @@ impl Registry {
             store,
             hub,
             config,
-            kept: Kept::default(),
+            shows: Shows::default(),
             definitions,
             metrics: Metrics::default(),
             charging: turns::Turns::default(),

@@ -98,7 +98,8 @@ impl Registry {
         let mut tries = if generated { NAMES } else { 1 };
         let mut races = TRIES;
         loop {
-            let mut new = object.clone();
+            // Only a generated name may need it again.
+            let mut new = if tries > 1 { object.clone() } else { std::mem::take(&mut object) };
             let target = self.admit_new(target, &mut new, author).await?;
             let mut claim = self.prepare_new(&target, &mut new, author, now).await?;
             if author.options.dry_run {

@@ -31,7 +31,12 @@ pub fn human(seconds: i64) -> String {
 /// The age of a time in RFC 3339; `<unknown>` where there is none.
 pub fn since(time: Option<&Value>, now: Timestamp) -> String {
     let time = time.and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok());
-    time.map_or_else(|| "<unknown>".to_owned(), |time| human(now.duration_since(time).as_secs()))
+    time.map_or_else(|| "<unknown>".to_owned(), |time| between(time, now))
+}
+
+/// How long after a time another is.
+pub fn between(time: Timestamp, now: Timestamp) -> String {
+    human(now.duration_since(time).as_secs())
 }
 
 #[cfg(test)]

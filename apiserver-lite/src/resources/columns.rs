@@ -20,7 +20,7 @@ pub const NAME: Column = named(|it, _| it.name().into());
 
 /// How long ago the object was created.
 pub const AGE: Column =
-    Column::new("Age", "string", CREATED, |it, now| since(it, &["metadata", "creationTimestamp"], now));
+    Column::with("Age", "string", CREATED, Cell::Since(&["metadata", "creationTimestamp"]));
 
 /// When the object was created.
 pub const CREATED_AT: Column =

@@ -529,6 +529,8 @@ pub struct Column {
 pub enum Cell {
     /// Computed. The time is now: ages are relative to it.
     Of(fn(&Object, Timestamp) -> Value),
+    /// How long ago the time at a path is.
+    Since(&'static [&'static str]),
     /// At a path that a CRD gives.
     Path(Arc<PathColumn>),
 }
@@ -538,7 +540,17 @@ impl Cell {
     pub fn of(&self, object: &Object, now: Timestamp) -> Value {
         match self {
             Self::Of(cell) => cell(object, now),
+            Self::Since(path) => columns::since(object, path, now),
             Self::Path(column) => column.cell(object, now),
+        }
+    }
+
+    /// The time whose age is all that stands in the cell of an object.
+    pub fn moment(&self, object: &Object) -> Option<Timestamp> {
+        match self {
+            Self::Of(_) => None,
+            Self::Since(path) => object.get(path).and_then(Value::as_str)?.parse().ok(),
+            Self::Path(column) => column.moment(object),
         }
     }
 }
@@ -571,13 +583,18 @@ impl Column {
         description: &'static str,
         cell: fn(&Object, Timestamp) -> Value,
     ) -> Self {
+        Self::with(name, kind, description, Cell::Of(cell))
+    }
+
+    /// The same for any cell.
+    pub const fn with(name: &'static str, kind: &'static str, description: &'static str, cell: Cell) -> Self {
         Self {
             name: Cow::Borrowed(name),
             kind: Cow::Borrowed(kind),
             format: Cow::Borrowed(""),
             description: Cow::Borrowed(description),
             priority: 0,
-            cell: Cell::Of(cell),
+            cell,
         }
     }
 }

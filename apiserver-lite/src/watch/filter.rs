@@ -60,6 +60,23 @@ pub enum Seen {
     Deleted(Arc<Record>),
 }
 
+impl Seen {
+    /// The word for it in a frame.
+    pub fn sign(&self) -> &'static str {
+        match self {
+            Self::Added(_) => "ADDED",
+            Self::Modified(_) => "MODIFIED",
+            Self::Deleted(_) => "DELETED",
+        }
+    }
+
+    /// What is shown.
+    pub fn record(&self) -> &Arc<Record> {
+        let (Self::Added(record) | Self::Modified(record) | Self::Deleted(record)) = self;
+        record
+    }
+}
+
 impl Filter {
     /// Whether every object in the scope passes.
     pub fn is_everything(&self) -> bool {

@@ -5,7 +5,7 @@ use std::{
     ops::Bound,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -29,6 +29,8 @@ pub struct Hub {
     revision: AtomicU64,
     limit: usize,
     closing: CancellationToken,
+    // The same, for watchers: they ask often.
+    closed: AtomicBool,
 }
 
 impl Hub {
@@ -40,6 +42,7 @@ impl Hub {
             revision: AtomicU64::new(0),
             limit,
             closing: CancellationToken::new(),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -81,7 +84,16 @@ impl Hub {
 
     /// Ends all watches, and lets no new one wait.
     pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         self.closing.cancel();
+        for feed in self.feeds.read().values() {
+            feed.wake();
+        }
+    }
+
+    /// Whether it is closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Done when the hub closes.

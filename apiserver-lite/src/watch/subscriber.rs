@@ -1,23 +1,27 @@
 //! One watcher's place in a history.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
-use coracle_store::{Event, Revision};
-use tokio::{sync::watch, time::Instant};
-use tokio_util::sync::CancellationToken;
+use coracle_store::Revision;
+use smallvec::SmallVec;
+use tokio::time::Instant;
 
-use super::{Hub, history::Feed};
+use super::{
+    Hub,
+    history::{Feed, Place, Told},
+};
 
 // Events taken in one go: enough to fill a frame, few enough to stay small.
 const BATCH: usize = 128;
 
 /// Reads a feed from a cursor on.
 pub struct Subscriber {
-    feed: Arc<Feed>,
+    place: Place,
     hub: Arc<Hub>,
-    changes: watch::Receiver<()>,
-    closing: CancellationToken,
-    ended: CancellationToken,
     cursor: Revision,
     // The kind has changed, and the watch ends when it has told what was up to here.
     until: Option<Revision>,
@@ -26,7 +30,7 @@ pub struct Subscriber {
 /// What a wait brought.
 pub enum Next {
     /// Events after the cursor, which has moved past them.
-    Events(Vec<Arc<Event>>),
+    Events(SmallVec<[Arc<Told>; 2]>),
     /// Nothing until the deadline; the watcher has seen everything up to here.
     Quiet(Revision),
     /// The server is going away, or the kind is.
@@ -48,21 +52,13 @@ impl Subscriber {
     ///
     /// # Errors
     /// `Lagged` when the history starts later.
-    pub fn new(hub: &Arc<Hub>, feed: Arc<Feed>, cursor: Revision) -> Result<Self, Lagged> {
-        let changes = feed.changes();
+    pub fn new(hub: &Arc<Hub>, feed: &Arc<Feed>, cursor: Revision) -> Result<Self, Lagged> {
+        let place = feed.enter();
         let oldest = feed.start();
         if cursor < oldest {
             return Err(Lagged { cursor, oldest });
         }
-        Ok(Self {
-            changes,
-            closing: hub.closing(),
-            ended: feed.ended(),
-            hub: hub.clone(),
-            feed,
-            cursor,
-            until: None,
-        })
+        Ok(Self { place, hub: hub.clone(), cursor, until: None })
     }
 
     /// The next events, waiting for them until `deadline`.
@@ -70,37 +66,60 @@ impl Subscriber {
     /// # Errors
     /// `Lagged` when the watcher was too slow.
     pub async fn next(&mut self, deadline: Instant) -> Result<Next, Lagged> {
-        loop {
-            // Read before the events: all up to it are in the feed then.
-            let seen = self.hub.revision();
-            self.changes.mark_unchanged();
-            let Some(events) = self.feed.after(self.cursor, BATCH) else {
-                return Err(Lagged { cursor: self.cursor, oldest: self.feed.start() });
-            };
-            // What happened before the end is told before it.
-            if let Some(until) = self.until
-                && events.first().is_none_or(|next| next.revision > until)
-            {
-                return Ok(Next::Closed);
-            }
-            if let Some(last) = events.last() {
-                self.cursor = last.revision;
-                return Ok(Next::Events(events));
-            }
-            let wait = tokio::time::timeout_at(deadline, self.changes.changed());
-            tokio::select! {
-                () = self.closing.cancelled() => return Ok(Next::Closed),
-                () = self.ended.cancelled() => self.until = Some(self.hub.revision()),
-                woken = wait => if !matches!(woken, Ok(Ok(()))) {
-                    self.cursor = self.cursor.max(seen);
-                    return Ok(Next::Quiet(self.cursor));
-                },
-            }
+        let next = poll_fn(|cx| self.poll_next(cx));
+        match tokio::time::timeout_at(deadline, next).await {
+            Ok(next) => next,
+            Err(_) => Ok(self.quiet()),
         }
     }
 
-    /// A deadline after `wait`.
-    pub fn deadline(wait: Duration) -> Instant {
-        Instant::now() + wait
+    /// The next events, or the end; never [`Next::Quiet`].
+    ///
+    /// # Errors
+    /// `Lagged` when the watcher was too slow.
+    pub fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Result<Next, Lagged>> {
+        let found = self.look();
+        if found.is_ready() {
+            return found;
+        }
+        self.place.wait(cx.waker());
+        // What came between the look and the wait woke nobody.
+        self.look()
+    }
+
+    /// Nothing has come: what the watcher has seen by now.
+    pub fn quiet(&mut self) -> Next {
+        // Read before the events: all up to it are in the feed then.
+        let seen = self.hub.revision();
+        if self.place.feed().after(self.cursor, 1).is_some_and(|events| events.is_empty()) {
+            self.cursor = self.cursor.max(seen);
+        }
+        Next::Quiet(self.cursor)
+    }
+
+    /// Whether others watch the same.
+    pub fn is_shared(&self) -> bool {
+        self.place.feed().is_shared()
+    }
+
+    fn look(&mut self) -> Poll<Result<Next, Lagged>> {
+        if self.until.is_none() && self.place.ended() {
+            self.until = Some(self.hub.revision());
+        }
+        let Some(events) = self.place.feed().after(self.cursor, BATCH) else {
+            return Poll::Ready(Err(Lagged { cursor: self.cursor, oldest: self.place.feed().start() }));
+        };
+        // What happened before the end is told before it.
+        if let Some(until) = self.until
+            && events.first().is_none_or(|next| next.event.revision > until)
+        {
+            return Poll::Ready(Ok(Next::Closed));
+        }
+        match events.last() {
+            Some(last) => self.cursor = last.event.revision,
+            None if self.hub.is_closed() => return Poll::Ready(Ok(Next::Closed)),
+            None => return Poll::Pending,
+        }
+        Poll::Ready(Ok(Next::Events(events)))
     }
 }
