@@ -209,7 +209,7 @@ mod tests {
             assert_eq!(end_of_object(json.as_bytes()), expected, "{json}");
         };
         check("{},", Some(2));
-        check(r#"{"a":{"}":"\"}","b":[{}]}},"c":1"#, Some(25));
+        check(r#"{"a":{"}":"\"}","b":[{}]}},"c":1"#, Some(26));
         check(r#"{"a":"\\"}"#, Some(10));
         check(r#"{"a":{}"#, None);
         check("[]", None);
