@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::GroupVersionKind;
+use coracle_api::{GroupVersionKind, facts::meta_v1};
 use coracle_store::Record;
 use jiff::Timestamp;
 
@@ -56,7 +56,7 @@ impl Shows {
         self.partials.get(record.revision, &row.facts.gvk, || {
             let metadata = json::tree(&self.metadata(row, record));
             let object = serde_json::Map::from_iter([("metadata".to_owned(), metadata)]);
-            Bytes::from(protobuf::write::partial(&object))
+            Bytes::from(protobuf::write::message(&object, &meta_v1::PARTIAL_OBJECT_METADATA))
         })
     }
 
