@@ -1,8 +1,8 @@
-//! What is measured of queues and elections, under client-go's names.
+//! What is measured of queues, under client-go's names.
 
 use std::{sync::Arc, time::Duration};
 
-use coracle_api::metrics::{Counter, Desc, Gauge, Histogram, Kind, Registry};
+use coracle_api::metrics::{Counter, Desc, Histogram, Kind, Registry};
 
 const SECONDS: &[f64] =
     &[1e-8, 1e-7, 1e-6, 9.999999999999999e-6, 9.999999999999999e-5, 0.001, 0.01, 0.1, 1.0, 10.0];
@@ -51,22 +51,6 @@ pub(super) static LONGEST: Desc = Desc {
     kind: Kind::Gauge,
     labels: &["name"],
 };
-static LEADER: Desc = Desc {
-    name: "leader_election_master_status",
-    help: "[ALPHA] Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 \
-           indicates master. 'name' is the string used to identify the lease. Please make sure to group by name.",
-    kind: Kind::Gauge,
-    labels: &["name"],
-};
-
-/// All of them.
-pub static ALL: &[&Desc] = &[&ADDS, &RETRIES, &QUEUED, &WORKED, &DEPTH, &UNFINISHED, &LONGEST];
-
-/// Whether this process leads by a Lease.
-pub fn leading(registry: &Registry, lease: &str) -> Arc<Gauge> {
-    registry.family(&LEADER).with(&[lease])
-}
-
 // The handles of one queue.
 pub(super) struct Measures {
     adds: Arc<Counter>,

@@ -15,7 +15,7 @@ mod events;
 mod expectations;
 mod key;
 mod leader;
-pub mod measures;
+mod measures;
 mod owner;
 mod queue;
 mod reflector;
