@@ -96,7 +96,7 @@ impl Listener {
     /// requests in flight finish, but take no longer than half a second.
     pub async fn serve(self, server: Arc<ApiServer>, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
-        let draining = CancellationToken::new();
+        let (draining, cut) = (CancellationToken::new(), CancellationToken::new());
         let stopping = async {
             shutdown.cancelled().await;
             server.registry.stops();
@@ -115,6 +115,7 @@ impl Listener {
                         verifier: self.verifier.clone(),
                         server: server.clone(),
                         draining: draining.clone(),
+                        cut: cut.clone(),
                     };
                     connections.spawn(connection.run(stream));
                 }
@@ -129,7 +130,10 @@ impl Listener {
         server.registry.hub.close();
         draining.cancel();
         connections.close();
-        let _ = tokio::time::timeout(DRAIN, connections.wait()).await;
+        if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
+            cut.cancel();
+            connections.wait().await;
+        }
     }
 }
 
@@ -137,13 +141,20 @@ struct Connection {
     acceptor: TlsAcceptor,
     verifier: Arc<Verifier>,
     server: Arc<ApiServer>,
+    // To end in order, and to end at once.
     draining: CancellationToken,
+    cut: CancellationToken,
 }
 
 impl Connection {
     async fn run(self, stream: TcpStream) {
         let _ = stream.set_nodelay(true);
-        let stream = match tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
+        let handshake = tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream));
+        let shaken = tokio::select! {
+            shaken = handshake => shaken,
+            () = self.draining.cancelled() => return,
+        };
+        let stream = match shaken {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 self.server.registry.metrics.tls_errors.inc();
@@ -177,7 +188,10 @@ impl Connection {
             ended = &mut serving => return report(ended),
             () = self.draining.cancelled() => serving.connection().graceful_shutdown(),
         }
-        report(serving.await);
+        tokio::select! {
+            ended = serving => report(ended),
+            () = self.cut.cancelled() => {}
+        }
     }
 }
 

@@ -8,13 +8,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     Outcome, Target,
-    raw::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, frame, get},
+    raw::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, PING, frame, get},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_stops_says_so_and_ends_what_is_open() -> Outcome {
     let mut options = Options::default();
-    options.config.shutdown_delay = Duration::from_secs(3);
+    options.config.shutdown_delay = Duration::from_secs(8);
     let target = Target::start(options).await?;
     let watch = "/api/v1/namespaces/default/configmaps?watch=1";
     let mut one = raw::connect(&target, b"http/1.1").await?;
@@ -60,6 +60,9 @@ async fn a_server_that_stops_says_so_and_ends_what_is_open() -> Outcome {
     assert!(seen.ends_with(b"\r\n0\r\n\r\n"), "{}", String::from_utf8_lossy(&seen));
     let (mut gone, mut ended) = (false, false);
     while let Some(next) = two.next().await? {
+        if next.kind == PING && next.flags == 0 {
+            two.send(&frame(PING, 1, 0, &next.payload)).await?;
+        }
         gone |= next.kind == GOAWAY && next.payload[4..8] == [0; 4];
         ended |= next.kind == DATA && next.flags & END_STREAM != 0;
     }

@@ -22,14 +22,14 @@ async fn a_watcher_that_does_not_read_is_left_behind() -> Outcome {
         let mut quick = Http2::connect(&target).await?;
         quick.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &watch)).await?;
         let mut writer = target.client(Protocol::Http2).await?;
-        for at in 0..200 {
-            writer.create(&format!("map-{at}"), 4 << 10).await?;
+        for at in 0..300 {
+            writer.create(&format!("map-{at}"), 16 << 10).await?;
             let expected = format!("\"map-{at}\"");
             read_until(&mut quick, &expected).await?;
         }
         let seen = read_until(&mut slow, "too old resource version").await?;
         assert!(seen.contains(r#""type":"ERROR""#) && seen.contains(r#""code":410"#), "{seen}");
-        assert!(!seen.contains("\"map-199\""), "it was left behind");
+        assert!(!seen.contains("\"map-299\""), "it was left behind");
         let terminated = writer.metric("apiserver_terminated_watchers_total", &["configmaps"]).await?;
         assert_eq!(terminated, 1.0);
         Ok(target)
