@@ -17,7 +17,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use coracle_api::metrics::{Counter, Family, Gathered, Gauge, Histogram, Registry, Sample};
+use coracle_api::metrics::{Counter, Desc, Family, Gathered, Gauge, Histogram, Metric, Registry, Sample};
 use futures::Stream;
 use http::{Method, Response, header, request::Parts};
 
@@ -49,11 +49,32 @@ struct Families {
     long_running: Arc<Family<Gauge>>,
     terminations: Arc<Family<Counter>>,
     deprecated: Arc<Family<Gauge>>,
-    users: Arc<Family<Counter>>,
-    identified: [Arc<Counter>; 2],
-    identified_seconds: [Arc<Histogram>; 2],
-    decided: [Arc<Counter>; 2],
-    decided_seconds: [Arc<Histogram>; 2],
+    users: Few<Counter, 6>,
+    identified: Few<Counter, 2>,
+    identified_seconds: Few<Histogram, 2>,
+    decided: Few<Counter, 2>,
+    decided_seconds: Few<Histogram, 2>,
+}
+
+// Upstream tells these apart, and all others together.
+const USERS: [&str; 6] =
+    ["admin", "client", "kube_proxy", "kubelet", "system:serviceaccount:kube-system:default", "other"];
+
+// A family whose one label has few values. What never happened is not shown.
+struct Few<M, const N: usize> {
+    family: Arc<Family<M>>,
+    values: [&'static str; N],
+    handles: [OnceLock<Arc<M>>; N],
+}
+
+impl<M: Metric, const N: usize> Few<M, N> {
+    fn new(registry: &Registry, desc: &'static Desc, values: [&'static str; N]) -> Self {
+        Self { family: registry.family(desc), values, handles: [const { OnceLock::new() }; N] }
+    }
+
+    fn at(&self, at: usize) -> &M {
+        self.handles[at].get_or_init(|| self.family.with(&[self.values[at]]))
+    }
 }
 
 // The handles of one set of labels.
@@ -71,10 +92,6 @@ type Labels<'a> = [&'a str; 8];
 
 impl Requests {
     pub(super) fn new(registry: &Registry) -> Self {
-        let identified = registry.family::<Counter>(&facts::AUTHENTICATIONS);
-        let identified_seconds = registry.family::<Histogram>(&facts::AUTHENTICATION_SECONDS);
-        let decided = registry.family::<Counter>(&facts::AUTHORIZATIONS);
-        let decided_seconds = registry.family::<Histogram>(&facts::AUTHORIZATION_SECONDS);
         let families = Families {
             counts: registry.family(&facts::REQUESTS),
             durations: registry.family(&facts::DURATIONS),
@@ -84,11 +101,11 @@ impl Requests {
             long_running: registry.family(&facts::LONG_RUNNING),
             terminations: registry.family(&facts::TERMINATIONS),
             deprecated: registry.family(&facts::DEPRECATED),
-            users: registry.family(&facts::AUTHENTICATED_USERS),
-            identified: ["success", "failure"].map(|result| identified.with(&[result])),
-            identified_seconds: ["success", "failure"].map(|result| identified_seconds.with(&[result])),
-            decided: ["allowed", "denied"].map(|result| decided.with(&[result])),
-            decided_seconds: ["allowed", "denied"].map(|result| decided_seconds.with(&[result])),
+            users: Few::new(registry, &facts::AUTHENTICATED_USERS, USERS),
+            identified: Few::new(registry, &facts::AUTHENTICATIONS, ["success", "failure"]),
+            identified_seconds: Few::new(registry, &facts::AUTHENTICATION_SECONDS, ["success", "failure"]),
+            decided: Few::new(registry, &facts::AUTHORIZATIONS, ["allowed", "no-opinion"]),
+            decided_seconds: Few::new(registry, &facts::AUTHORIZATION_SECONDS, ["allowed", "no-opinion"]),
         };
         let [reading, writing] = [InFlight::default(), InFlight::default()].map(Arc::new);
         let kinds = [("readOnly", reading.clone()), ("mutating", writing.clone())];
@@ -119,22 +136,21 @@ impl Requests {
     /// Somebody was identified, or not.
     pub fn identified(&self, user: Option<&User>, since: Instant) {
         let at = usize::from(user.is_none());
-        self.families.identified[at].inc();
-        self.families.identified_seconds[at].observe(since.elapsed().as_secs_f64());
+        self.families.identified.at(at).inc();
+        self.families.identified_seconds.at(at).observe(since.elapsed().as_secs_f64());
     }
 
     /// Who is behind a request, in upstream's few words.
     pub fn by(&self, user: &User) {
-        let known = ["admin", "client", "kube_proxy", "kubelet", "system:serviceaccount:kube-system:default"];
-        let name = known.into_iter().find(|it| *it == user.name).unwrap_or("other");
-        self.families.users.with(&[name]).inc();
+        let at = USERS.iter().position(|it| *it == user.name).unwrap_or(USERS.len() - 1);
+        self.families.users.at(at).inc();
     }
 
     /// A request was allowed, or not.
     pub fn decided(&self, allowed: bool, since: Instant) {
         let at = usize::from(!allowed);
-        self.families.decided[at].inc();
-        self.families.decided_seconds[at].observe(since.elapsed().as_secs_f64());
+        self.families.decided.at(at).inc();
+        self.families.decided_seconds.at(at).observe(since.elapsed().as_secs_f64());
     }
 
     /// The body of a write was read.
