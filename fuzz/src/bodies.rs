@@ -76,11 +76,11 @@ pub fn accept(data: &[u8]) {
 /// An object as it is stored, a line's end, a configuration that is applied to it.
 pub fn apply(data: &[u8]) {
     let Some((live, config)) = pair(data) else { return };
-    let Some((resource, live)) = object(live) else { return };
+    let Some((resource, live)) = object_of(live) else { return };
     let Ok(live) = schema_decode::value(&Value::Object(live), &resource.gvk, &resource.schema) else {
         return;
     };
-    let Some(config) = tree(config).and_then(Object::from_value) else { return };
+    let Some(config) = tree_of(config).and_then(Object::from_value) else { return };
     let now = jiff::Timestamp::UNIX_EPOCH;
     for (subresource, force) in [("", false), ("", true), ("status", true)] {
         let writer = Writer { manager: "a", subresource, now };
@@ -118,7 +118,7 @@ pub fn decode(data: &[u8]) {
 /// A document, a line's end, a JSON patch; the patch as a merge patch too.
 pub fn json_patch(data: &[u8]) {
     let Some((document, patch)) = pair(data) else { return };
-    let Some(document) = tree(document) else { return };
+    let Some(document) = tree_of(document) else { return };
     let _ = json::check(patch);
     let _ = merge::check(patch);
     let _ = json::apply(document.clone(), patch);
@@ -181,7 +181,7 @@ pub fn selectors(data: &[u8]) {
     if let Ok(selector) = FieldSelector::parse(text) {
         let _ = selector.matches(|field| (field.len() % 2 == 0).then_some("1"));
     }
-    if let Some(tree) = tree(data) {
+    if let Some(tree) = tree_of(data) {
         let _ = LabelSelector::from_value(&tree);
     }
 }
@@ -189,7 +189,7 @@ pub fn selectors(data: &[u8]) {
 /// An object, a line's end, a strategic merge patch for its kind.
 pub fn strategic_merge(data: &[u8]) {
     let Some((object, patch)) = pair(data) else { return };
-    let Some((resource, object)) = object(object) else { return };
+    let Some((resource, object)) = object_of(object) else { return };
     let _ = strategic::check(patch);
     let _ = strategic::apply(Value::Object(object), patch, &resource.schema);
 }
@@ -207,7 +207,7 @@ pub fn texts(data: &[u8]) {
         let _ = schedule.next(jiff::Timestamp::UNIX_EPOCH);
     }
     let (path, tree) = pair(data).unwrap_or((data, data));
-    let Some(tree) = tree(tree) else { return };
+    let Some(tree) = tree_of(tree) else { return };
     if let Ok(path) = JsonPath::parse(&String::from_utf8_lossy(path)) {
         let _ = path.find(&tree);
     }
@@ -220,7 +220,7 @@ pub fn texts(data: &[u8]) {
 
 /// YAML that becomes a tree, and trees that become YAML.
 pub fn yaml(data: &[u8]) {
-    if let Some(tree) = tree(data) {
+    if let Some(tree) = tree_of(data) {
         let _ = yaml_codec::write(&tree);
     }
     if let Ok(tree) = yaml_codec::read(data) {
@@ -241,13 +241,13 @@ fn pair(data: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// A tree that a server could have stored: it is no deeper than bodies may be.
-fn tree(text: &[u8]) -> Option<Value> {
+fn tree_of(text: &[u8]) -> Option<Value> {
     serde_json::from_slice(text).ok()
 }
 
 /// An object, by the kind that it names.
-fn object(text: &[u8]) -> Option<(&'static Resource, Map<String, Value>)> {
-    let Value::Object(object) = tree(text)? else { return None };
+fn object_of(text: &[u8]) -> Option<(&'static Resource, Map<String, Value>)> {
+    let Value::Object(object) = tree_of(text)? else { return None };
     let kind = object.get("kind")?.as_str()?;
     let version = object.get("apiVersion")?.as_str()?;
     let resource = RESOURCES.iter().find(|it| it.gvk.kind == kind && it.api_version() == version)?;
