@@ -71,6 +71,12 @@ impl Builder {
         self
     }
 
+    /// Also knows NodePools and Stages, and obeys them.
+    pub fn node_pools(mut self) -> Self {
+        self.options.simulation.pools = true;
+        self
+    }
+
     /// Which controllers run, in the syntax of kube-controller-manager's
     /// `--controllers`: `*,-job-controller`; none of them for an empty text.
     pub fn controllers(mut self, list: &str) -> Self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, future::try_join_all};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client, ResourceExt,
@@ -24,19 +24,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The API refuses them, or does not serve them within ten seconds.
 pub async fn install(client: &Client) -> kube::Result<()> {
     let api = Api::<CustomResourceDefinition>::all(client.clone());
-    for definition in definitions() {
-        let name = definition.name_any();
-        let applied =
-            api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(definition)).await?;
-        if is_crd_established().matches_object(Some(&applied)) {
-            continue;
-        }
-        let served = until_established(&api, &name, applied.resource_version().unwrap_or_default());
-        tokio::time::timeout(PATIENCE, served)
-            .await
-            .unwrap_or_else(|_| Err(kube::Error::Service(format!("{name} is not served").into())))?;
+    try_join_all(definitions().into_iter().map(|definition| apply(&api, definition))).await.map(drop)
+}
+
+async fn apply(
+    api: &Api<CustomResourceDefinition>,
+    definition: CustomResourceDefinition,
+) -> kube::Result<()> {
+    let name = definition.name_any();
+    let applied = api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(definition)).await?;
+    if is_crd_established().matches_object(Some(&applied)) {
+        return Ok(());
     }
-    Ok(())
+    let served = until_established(api, &name, applied.resource_version().unwrap_or_default());
+    tokio::time::timeout(PATIENCE, served)
+        .await
+        .unwrap_or_else(|_| Err(kube::Error::Service(format!("{name} is not served").into())))
 }
 
 async fn until_established(

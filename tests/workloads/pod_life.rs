@@ -197,7 +197,12 @@ async fn probes_fail_where_the_pod_says_so() {
 async fn running_pods_are_resized() {
     let outcome = with(async |client| {
         let pods: Api<Pod> = Api::default_namespaced(client.clone());
-        pod(&client, "grows", json!({"containers": [{"name": "c", "image": "nginx", "resources": {"requests": {"cpu": "1", "memory": "64Mi"}}}]})).await?;
+        let asks = |cpu: &str| json!({"nodeName": "node-1", "containers": [{"name": "c", "image": "nginx", "resources": {"requests": {"cpu": cpu, "memory": "64Mi"}}}]});
+        let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
+        until(&nodes, "node-1", |_| true).await?;
+        pod(&client, "large", asks("20")).await?;
+        until(&pods, "large", |pod| condition(pod, "Ready").0 == "True").await?;
+        pod(&client, "grows", asks("1")).await?;
         until(&pods, "grows", |pod| condition(pod, "Ready").0 == "True").await?;
         let resize = async |cpu: &str| -> Outcome<Pod> {
             let patch =
@@ -220,15 +225,15 @@ async fn running_pods_are_resized() {
             pod.status.as_ref().is_some_and(|status| status.observed_generation == Some(2))
         })
         .await?;
-        // More than the node has waits, and says so; less again is given at once.
-        resize("1000").await?;
+        // More than the node has left waits, and says so; less again is given at once.
+        resize("20").await?;
         let waits =
             until(&pods, "grows", |pod| condition(pod, "PodResizePending") == ("True", "Deferred")).await?;
         assert_eq!(given(&waits), (json!("2"), json!("2")));
         let conditions = json!(waits)["status"]["conditions"].to_string();
         assert!(
             conditions.contains(
-                "Node didn't have enough resource: cpu, requested: 1000000, used: 0, capacity: 32000"
+                "Node didn't have enough resource: cpu, requested: 20000, used: 20000, capacity: 32000"
             ),
             "{conditions}"
         );

@@ -119,6 +119,17 @@ fn lives() {
             "containers": [{"name": "c", "image": "busybox", "command": ["sleep", "1"]}]}),
         &["0: Running ready s:running! c:running!", "1: Succeeded s:0 c:0"],
     );
+    check(
+        json!({"restartPolicy": "Never",
+            "initContainers": [{"name": "i", "image": "busybox", "command": ["sh", "-c", "sleep 1"]},
+                {"name": "s", "image": "busybox", "command": ["sh", "-c", "while true; do sleep 1; done"], "restartPolicy": "Always"}],
+            "containers": [{"name": "c", "image": "busybox", "command": ["sh", "-c", "sleep 2; exit 0"]}]}),
+        &[
+            "0: Pending i:running s:PodInitializing c:PodInitializing",
+            "1: Running ready i:0! s:running! c:running!",
+            "3: Succeeded i:0! s:0 c:0",
+        ],
+    );
     // A deadline for the whole pod.
     check(json!({"activeDeadlineSeconds": 7}), &["0: Running ready c:running!", "7: Failed c:0"]);
 }

@@ -31,6 +31,9 @@ impl Default for Capacity {
 /// The kubelet version that nodes report.
 const VERSION: &str = "v1.37.2";
 
+/// What a node of that version declares, of what upstream has switched on.
+const FEATURES: [&str; 1] = ["RestartAllContainersOnContainerExits"];
+
 /// Everything that one node may have and another not.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Shape {
@@ -112,6 +115,7 @@ pub(super) fn status(name: &str, number: usize, shape: &Shape, now: Timestamp) -
         ],
         "conditions": conditions(now),
         "features": {"supplementalGroupsPolicy": true},
+        "declaredFeatures": FEATURES,
         "runtimeHandlers": [{"name": "", "features": {"recursiveReadOnlyMounts": true, "userNamespaces": true}}],
         "images": images,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
