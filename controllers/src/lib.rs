@@ -7,6 +7,8 @@ mod cluster_role_aggregation;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+mod device_taint_eviction;
+pub mod devices;
 mod disruption;
 mod endpoint_slice;
 mod endpoint_slice_mirroring;
@@ -27,6 +29,7 @@ mod portion;
 mod prefix;
 mod provisioner;
 mod replica_set;
+mod resource_claim;
 mod resource_quota;
 mod root_ca;
 mod selection;
@@ -124,6 +127,11 @@ pub const CONTROLLERS: &[Controller] = &[
         start: |setup, _| volume_expand::start(setup),
     },
     Controller { name: "ephemeral-volume-controller", start: |setup, _| ephemeral_volume::start(setup) },
+    Controller { name: "resourceclaim-controller", start: |setup, _| resource_claim::start(setup) },
+    Controller {
+        name: "device-taint-eviction-controller",
+        start: |setup, _| device_taint_eviction::start(setup),
+    },
     Controller { name: "coracle-local-provisioner", start: start_provisioner },
     Controller { name: "garbage-collector-controller", start: start_garbage_collector },
 ];

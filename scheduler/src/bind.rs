@@ -44,7 +44,13 @@ pub(crate) async fn bind(
     }
     for plugin in plugins {
         if let Some(work) = plugin.pre_bind(client, pod, node) {
-            work.await.map_err(Unbound::Failed)?;
+            work.await.map_err(|error| match error {
+                gone if gone.is_not_found() => Unbound::Failed(gone),
+                error => Unbound::Failed(Error::Incomplete(format!(
+                    "running PreBind plugin \"{}\": {error}",
+                    plugin.name()
+                ))),
+            })?;
         }
     }
     let _room = requests.acquire().await;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use k8s_openapi::api::resource::v1::ResourceClaim;
 use rand::{Rng, rngs::StdRng};
 
 use crate::{
@@ -82,6 +83,10 @@ pub struct Diagnosis {
     pub nomination: Nomination,
     /// The pods that are to go from it.
     pub victims: Vec<Arc<PodInfo>>,
+    /// The claims whose devices are to be given back.
+    pub claims: Vec<Arc<ResourceClaim>>,
+    /// Why it was not found out whether a node can take it.
+    pub failed: Option<String>,
 }
 
 impl Diagnosis {
@@ -112,6 +117,7 @@ pub fn schedule_one(moment: &Moment<'_>, pod: &PodInfo, start: &mut usize, luck:
         None => Vec::new(),
     };
     let decision = match fitting.as_slice() {
+        [] if diagnosis.failed.is_some() => Decision::Unfit(diagnosis),
         [] => {
             make_room(moment, &mut state, pod, &mut diagnosis, luck);
             Decision::Unfit(diagnosis)
@@ -142,6 +148,10 @@ fn pre_filter<'a>(
             }
             Err(rejection) => {
                 diagnosis.plugins.insert(plugin.name());
+                if rejection.failed {
+                    let why = rejection.reasons.join(", ");
+                    diagnosis.failed = Some(format!("running PreFilter plugin \"{}\": {why}", plugin.name()));
+                }
                 diagnosis.whole = Some(rejection);
                 return None;
             }
@@ -279,6 +289,11 @@ fn filter<'a>(
         };
         match refusal {
             None => fitting.push(info.as_ref()),
+            Some((at, why)) if why.failed => {
+                let (name, why) = (moment.plugins.get(at).map_or("", |it| it.name()), why.reasons.join(", "));
+                diagnosis.failed = Some(format!("running \"{name}\" filter plugin: {why}"));
+                return Vec::new();
+            }
             Some(refusal) => refusals.push((info, refusal)),
         }
         if fitting.len() >= enough {
@@ -369,9 +384,18 @@ fn make_room(
     luck: &mut StdRng,
 ) {
     let mut search = Search { moment, state, pod, diagnosis, luck };
-    let room = moment.plugins.iter().find_map(|plugin| plugin.post_filter(&mut search));
+    let (mut messages, mut claims) = (Vec::new(), Vec::new());
+    let mut rules = moment.plugins.iter();
+    let room = rules.find_map(|plugin| {
+        let mut room = plugin.post_filter(&mut search)?;
+        messages.push(std::mem::take(&mut room.message));
+        let done = room.claims.is_empty();
+        claims.append(&mut room.claims);
+        done.then_some(room)
+    });
+    diagnosis.claims = claims;
+    diagnosis.room = Some(messages.join(", ")).filter(|_| !messages.is_empty());
     if let Some(room) = room {
-        diagnosis.room = Some(room.message);
         diagnosis.nomination = room.nomination;
         diagnosis.victims = room.victims;
     }

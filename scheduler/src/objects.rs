@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use coracle_controllers::framework::{Reflected, Setup, Store};
+use coracle_controllers::framework::{Change, Clock, Reflected, Setup, Store};
 use k8s_openapi::api::{
     apps::v1::{ReplicaSet, StatefulSet},
     core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, ReplicationController, Service},
     policy::v1::PodDisruptionBudget,
-    resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
+    resource::v1::{DeviceClass, DeviceTaintRule, ResourceClaim, ResourceSlice},
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
 use kube::{Api, Client, Resource, api::ListParams};
 
-use crate::plugin::Happening;
+use crate::{
+    plugin::{Event, Happening},
+    plugins::dynamic_resources::{Ledger, extended, pools, uses},
+};
 
 /// The name of the index of volume attachments by node.
 pub(crate) const BY_NODE: &str = "scheduler/node";
@@ -23,19 +26,29 @@ macro_rules! objects {
         #[derive(Clone, Default)]
         pub struct Objects {
             $($(#[$doc])* pub $name: Arc<Store<$kind>>,)*
+            /// What becomes of claims of devices, where the API does not show it yet.
+            pub(crate) ledger: Arc<Ledger>,
+            /// The time.
+            pub(crate) clock: Clock,
         }
 
         impl Objects {
             /// What the process's reflectors keep.
             pub fn reflect(setup: &mut Setup) -> Self {
-                Self { $($name: setup.reflect::<$kind>().store().clone(),)* }.indexed()
+                let objects = Self {
+                    $($name: setup.reflect::<$kind>().store().clone(),)*
+                    ledger: Arc::default(),
+                    clock: setup.clock.clone(),
+                };
+                objects.indexed()
             }
 
             /// What is there now.
             /// # Errors
             /// The API does not list them.
             pub async fn list(client: &Client) -> Result<Self, kube::Error> {
-                Ok(Self { $($name: list::<$kind>(client).await?,)* }.indexed())
+                let (ledger, clock) = Default::default();
+                Ok(Self { $($name: list::<$kind>(client).await?,)* ledger, clock }.indexed())
             }
 
             /// Tells when each is here.
@@ -79,18 +92,20 @@ objects! {
     resource_slices: ResourceSlice,
     /// Sorts of devices.
     device_classes: DeviceClass,
+    /// What keeps pods from devices.
+    taint_rules: DeviceTaintRule,
 }
 
 impl Objects {
     /// Calls `tell` when storage or devices change, with what that is to
     /// waiting pods.
-    pub(crate) fn on_change(setup: &mut Setup, tell: impl Fn(Happening) + Clone + Send + Sync + 'static) {
+    pub(crate) fn on_change(setup: &mut Setup, tell: impl Fn(Event<'_>) + Clone + Send + Sync + 'static) {
         fn hook<K: Reflected + Resource<DynamicType = ()>>(
             setup: &mut Setup,
             happening: Happening,
-            tell: impl Fn(Happening) + Send + Sync + 'static,
+            tell: impl Fn(Event<'_>) + Send + Sync + 'static,
         ) {
-            setup.reflect::<K>().on_change(move |_| tell(happening));
+            setup.reflect::<K>().on_change(move |_| tell(happening.into()));
         }
         hook::<PersistentVolumeClaim>(setup, Happening::Storage, tell.clone());
         hook::<PersistentVolume>(setup, Happening::Storage, tell.clone());
@@ -99,13 +114,21 @@ impl Objects {
         hook::<CSIDriver>(setup, Happening::Storage, tell.clone());
         hook::<CSIStorageCapacity>(setup, Happening::Storage, tell.clone());
         hook::<VolumeAttachment>(setup, Happening::Storage, tell.clone());
-        hook::<ResourceClaim>(setup, Happening::Devices, tell.clone());
         hook::<ResourceSlice>(setup, Happening::Devices, tell.clone());
-        hook::<DeviceClass>(setup, Happening::Devices, tell);
+        hook::<DeviceClass>(setup, Happening::Devices, tell.clone());
+        hook::<DeviceTaintRule>(setup, Happening::Devices, tell.clone());
+        setup.reflect::<ResourceClaim>().on_change(move |change: &Change<'_, ResourceClaim>| {
+            let claims = (change.before.map(Arc::as_ref), change.after.map(Arc::as_ref));
+            tell(Event { claims, ..Happening::Claim.into() });
+        });
     }
 
     fn indexed(self) -> Self {
         self.attachments.index(BY_NODE, |attachment| vec![attachment.spec.node_name.clone()]);
+        self.resource_slices.index(pools::BY_NODE, pools::nodes);
+        self.resource_slices.index(pools::BY_POOL, pools::pools);
+        self.resource_claims.index(uses::BY_DEVICE, uses::used);
+        self.device_classes.index(extended::BY_RESOURCE, extended::resources);
         self
     }
 }

@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use coracle_controllers::framework::Error;
+use coracle_controllers::framework::{Error, Recorder};
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::{core::v1::Node, resource::v1::ResourceClaim};
 use kube::Client;
 use tokio::sync::oneshot;
 
@@ -29,17 +29,24 @@ pub struct Rejection {
     pub reasons: Vec<String>,
     /// Taking other pods away could help.
     pub resolvable: bool,
+    /// It is no judgement: the rule could not do its work.
+    pub failed: bool,
 }
 
 impl Rejection {
     /// A rejection that no other pod is to blame for.
     pub fn unresolvable(reason: impl Into<String>) -> Self {
-        Self { reasons: vec![reason.into()], resolvable: false }
+        Self { reasons: vec![reason.into()], resolvable: false, failed: false }
     }
 
     /// A rejection because of other pods.
     pub fn resolvable(reason: impl Into<String>) -> Self {
-        Self { reasons: vec![reason.into()], resolvable: true }
+        Self { reasons: vec![reason.into()], resolvable: true, failed: false }
+    }
+
+    /// No judgement, as the rule cannot do its work; the pod is tried again.
+    pub fn failed(why: impl Into<String>) -> Self {
+        Self { reasons: vec![why.into()], resolvable: false, failed: true }
     }
 }
 
@@ -66,7 +73,9 @@ pub enum Happening {
     PodChanged,
     /// A claim, a volume, a class or what drivers say of them changed.
     Storage,
-    /// A claim of devices, devices or a class of them changed.
+    /// A claim of devices changed.
+    Claim,
+    /// Devices, a class or the taints of them changed.
     Devices,
 }
 
@@ -79,11 +88,13 @@ pub struct Event<'a> {
     pub pods: (Option<&'a PodInfo>, Option<&'a PodInfo>),
     /// The node that it happened to.
     pub nodes: (Option<&'a Node>, Option<&'a Node>),
+    /// The claim of devices that it happened to.
+    pub claims: (Option<&'a ResourceClaim>, Option<&'a ResourceClaim>),
 }
 
 impl From<Happening> for Event<'_> {
     fn from(what: Happening) -> Self {
-        Self { what, pods: (None, None), nodes: (None, None) }
+        Self { what, pods: (None, None), nodes: (None, None), claims: (None, None) }
     }
 }
 
@@ -146,12 +157,15 @@ pub struct Room {
     pub message: String,
     /// The pods that are to go.
     pub victims: Vec<Arc<PodInfo>>,
+    /// The claims whose devices are to be given back. With some, the next
+    /// rule is asked too.
+    pub claims: Vec<Arc<ResourceClaim>>,
 }
 
 impl Room {
     /// There is none.
     pub fn none(nomination: Nomination, message: String) -> Self {
-        Self { nomination, message, victims: Vec::new() }
+        Self { nomination, message, victims: Vec::new(), claims: Vec::new() }
     }
 }
 
@@ -174,6 +188,11 @@ pub enum Reads {
 pub trait Plugin: Send + Sync {
     /// Upstream's name.
     fn name(&self) -> &'static str;
+
+    /// Where it reports what users should know; told once, before all else.
+    fn report_to(&self, events: &Recorder) {
+        let _ = events;
+    }
 
     /// The weight of its scores.
     fn weight(&self) -> i64 {
@@ -280,6 +299,12 @@ pub trait Plugin: Send + Sync {
         let _ = (pod, node);
     }
 
+    /// Undoes what [`Plugin::pre_bind`] wrote, when the pod is not bound.
+    fn release<'a>(&'a self, client: &'a Client, pod: &'a PodInfo) -> Option<BoxFuture<'a, ()>> {
+        let _ = (client, pod);
+        None
+    }
+
     /// Whether the pod may be bound.
     /// # Errors
     /// It may not; the pod is tried again.
@@ -308,6 +333,11 @@ pub trait Plugin: Send + Sync {
     ) -> Option<BoxFuture<'a, Result<(), Error>>> {
         let _ = (client, pod, node);
         None
+    }
+
+    /// The pod was bound.
+    fn post_bind(&self, pod: &PodInfo, node: &str) {
+        let _ = (pod, node);
     }
 }
 

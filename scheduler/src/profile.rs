@@ -77,6 +77,7 @@ fn select(inner: Arc<dyn Plugin>, points: &Points) -> Arc<dyn Plugin> {
         permit: at(&points.permit),
         pre_bind: at(&points.pre_bind),
         bind: at(&points.bind),
+        post_bind: at(&points.post_bind),
     };
     let weight = points.score.weight(name).or(points.multi_point.weight(name)).unwrap_or(inner.weight());
     if on == On::EVERYWHERE && weight == inner.weight() {
@@ -99,6 +100,7 @@ struct On {
     permit: bool,
     pre_bind: bool,
     bind: bool,
+    post_bind: bool,
 }
 
 impl On {
@@ -113,6 +115,7 @@ impl On {
         permit: true,
         pre_bind: true,
         bind: true,
+        post_bind: true,
     };
 }
 
@@ -126,6 +129,10 @@ struct Selected {
 impl Plugin for Selected {
     fn name(&self) -> &'static str {
         self.inner.name()
+    }
+
+    fn report_to(&self, events: &Recorder) {
+        self.inner.report_to(events);
     }
 
     fn weight(&self) -> i64 {
@@ -196,6 +203,16 @@ impl Plugin for Selected {
     fn unreserve(&self, pod: &PodInfo, node: &str) {
         if self.on.reserve {
             self.inner.unreserve(pod, node);
+        }
+    }
+
+    fn release<'a>(&'a self, client: &'a Client, pod: &'a PodInfo) -> Option<BoxFuture<'a, ()>> {
+        if self.on.reserve { self.inner.release(client, pod) } else { None }
+    }
+
+    fn post_bind(&self, pod: &PodInfo, node: &str) {
+        if self.on.post_bind {
+            self.inner.post_bind(pod, node);
         }
     }
 

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use coracle_controllers::framework::controller_of;
+use k8s_openapi::api::{core::v1::PodResourceClaimStatus, resource::v1::ResourceClaim};
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
@@ -97,9 +99,10 @@ impl Queue {
     /// Puts a pod in, or its new state.
     pub(crate) fn set(&self, pod: PodInfo) {
         let pod = Arc::new(pod);
-        let gated = self.rules(&pod).any(|plugin| plugin.pre_enqueue(&pod).is_err());
         let mut guard = self.state.lock();
         let state = &mut *guard;
+        // Not before: what happens meanwhile finds the pod as it is then.
+        let gated = self.is_gated(&pod);
         let Some(entry) = state.pods.get_mut(&pod.uid) else {
             state.sequence += 1;
             let (uid, sequence) = (pod.uid.clone(), state.sequence);
@@ -115,6 +118,7 @@ impl Queue {
         };
         let changed =
             entry.pod.pod.spec != pod.pod.spec || entry.pod.pod.metadata.labels != pod.pod.metadata.labels;
+        let changed = changed || made_claims(&entry.pod) != made_claims(&pod);
         let uid = pod.uid.clone();
         entry.pod = pod;
         let was_gated = matches!(entry.place, Place::Gated);
@@ -137,6 +141,23 @@ impl Queue {
         }
     }
 
+    /// Lets pods in that waited for a claim of devices to be made.
+    fn ungate(&self, state: &mut State, claim: &ResourceClaim) {
+        let gated = |entry: &Entry| matches!(entry.place, Place::Gated) && !self.is_gated(&entry.pod);
+        let free: Vec<String> = match controller_of(&claim.metadata) {
+            Some(owner) => {
+                let entry = state.pods.get(&owner.uid).filter(|entry| gated(entry));
+                entry.map(|entry| entry.pod.uid.clone()).into_iter().collect()
+            }
+            None => state.pods.iter().filter(|(_, it)| gated(it)).map(|(uid, _)| uid.clone()).collect(),
+        };
+        free.iter().for_each(|uid| state.make_ready(uid));
+    }
+
+    fn is_gated(&self, pod: &PodInfo) -> bool {
+        self.rules(pod).any(|plugin| plugin.pre_enqueue(pod).is_err())
+    }
+
     /// Takes a pod out.
     pub(crate) fn remove(&self, uid: &str) {
         let mut state = self.state.lock();
@@ -152,7 +173,11 @@ impl Queue {
         let now = Instant::now();
         state.happened += 1;
         state.last.insert(event.what, state.happened);
-        if state.waiting.is_empty() {
+        let claim = event.claims.1.filter(|_| event.what == Happening::Claim);
+        if let Some(claim) = claim {
+            self.ungate(state, claim);
+        }
+        if state.waiting.is_empty() && claim.is_none() {
             return;
         }
         let waiting: Vec<String> = state.waiting.iter().cloned().collect();
@@ -264,6 +289,11 @@ impl Queue {
         drop(guard);
         self.changed.notify_one();
     }
+}
+
+/// The claims of devices that were made for a pod.
+fn made_claims(pod: &PodInfo) -> Option<&Vec<PodResourceClaimStatus>> {
+    pod.pod.status.as_ref().and_then(|status| status.resource_claim_statuses.as_ref())
 }
 
 impl State {

@@ -26,6 +26,7 @@ use crate::{
     nominations::Nominations,
     objects::Objects,
     plugin::{Event, Happening, Nomination, Plugin},
+    plugins::dynamic_resources::give_back,
     pod::PodInfo,
     preemption::evict::Eviction,
     profile::{Profile, rules},
@@ -88,7 +89,7 @@ pub fn start(setup: &mut Setup, config: Config) {
     let counted = scheduler.clone();
     measures::pending(&setup.metrics, move || counted.queue.counts());
     let on_object = scheduler.clone();
-    Objects::on_change(setup, move |happening| on_object.queue.happened(happening));
+    Objects::on_change(setup, move |event| on_object.queue.happened(event));
     let nodes = setup.reflect::<Node>();
     let on_node = scheduler.clone();
     nodes.on_change(move |change| on_node.node_changed(change));
@@ -130,6 +131,7 @@ fn profile_of(
         name => name.to_owned().leak(),
     };
     let events = setup.recorder(name, Style::Series).on_host(host);
+    plugins.iter().for_each(|plugin| plugin.report_to(&events));
     Some(Profile { name, percentage: told.percentage, plugins, shapes: Shapes::default(), events })
 }
 
@@ -194,10 +196,16 @@ impl Scheduler {
             Decision::Node(node) => {
                 if let Some((plugin, rejection)) = reserve(&profile.plugins, &pod, &node) {
                     self.measures.attempted(Outcome::Unschedulable, profile.name, since.elapsed());
-                    self.queue.give_back(&pod.uid, Back::Rejected([plugin].into()));
-                    let message = rejection.reasons.join(", ");
+                    let mut message = rejection.reasons.join(", ");
+                    let (back, reason) = if rejection.failed {
+                        message = format!("running Reserve plugin \"{plugin}\": {message}");
+                        (Back::Failed, "SchedulerError")
+                    } else {
+                        (Back::Rejected([plugin].into()), "Unschedulable")
+                    };
+                    self.queue.give_back(&pod.uid, back);
                     under_way.spawn(async move {
-                        scheduler.report(&pod, "Unschedulable", message, &Nomination::Keep).await
+                        scheduler.report(&pod, reason, message, &Nomination::Keep).await
                     });
                     return;
                 }
@@ -206,6 +214,12 @@ impl Scheduler {
                     Arc::make_mut(&mut self.nominations.lock()).remove(&pod.uid);
                 }
                 under_way.spawn(async move { scheduler.bind(pod, node, since).await });
+            }
+            Decision::Unfit(Diagnosis { failed: Some(why), .. }) => {
+                self.queue.give_back(&pod.uid, Back::Failed);
+                under_way.spawn(async move {
+                    scheduler.report(&pod, "SchedulerError", why, &Nomination::Keep).await
+                });
             }
             Decision::Unfit(diagnosis) => {
                 self.nominate(&pod, &diagnosis.nomination);
@@ -242,6 +256,11 @@ impl Scheduler {
     async fn unfit(&self, pod: &Arc<PodInfo>, diagnosis: Diagnosis) {
         let message = report::message(&diagnosis);
         let Some(profile) = self.profile(pod) else { return };
+        for claim in &diagnosis.claims {
+            if let Err(error) = give_back(&self.client, claim).await {
+                tracing::debug!(pod = %pod.key(), %error, "devices not given back");
+            }
+        }
         let node = match &diagnosis.nomination {
             Nomination::On(node) if !diagnosis.victims.is_empty() => node,
             nomination => return self.report(pod, "Unschedulable", message, nomination).await,
@@ -283,11 +302,15 @@ impl Scheduler {
                 // worked on and so not given out again.
                 let message = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
                 profile.events.act(reference(&pod.pod), Severity::Normal, "Scheduled", "Binding", message);
+                profile.plugins.iter().for_each(|plugin| plugin.post_bind(&pod, &node));
                 return;
             }
             Err(unbound) => unbound,
         };
         profile.plugins.iter().rev().for_each(|plugin| plugin.unreserve(&pod, &node));
+        for release in profile.plugins.iter().rev().filter_map(|plugin| plugin.release(&self.client, &pod)) {
+            release.await;
+        }
         self.cache.lock().forget(&pod.uid);
         if pod.nominated().is_some() {
             Arc::make_mut(&mut self.nominations.lock()).follow(pod.clone(), None);
@@ -331,13 +354,13 @@ impl Scheduler {
             (Some(node), None) => {
                 self.cache.lock().remove_node(node.metadata.name.as_deref().unwrap_or_default());
                 let nodes = (Some(node.as_ref()), None);
-                self.queue.happened(Event { what: Happening::NodeRemoved, pods: (None, None), nodes });
+                self.queue.happened(Event { nodes, ..Happening::NodeRemoved.into() });
             }
             (before, Some(node)) => {
                 self.cache.lock().set_node(node.clone());
                 let nodes = (before.map(Arc::as_ref), Some(node.as_ref()));
                 for what in node_happenings(before.map(Arc::as_ref), node) {
-                    self.queue.happened(Event { what, pods: (None, None), nodes });
+                    self.queue.happened(Event { nodes, ..what.into() });
                 }
             }
             (None, None) => {}

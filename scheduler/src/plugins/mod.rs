@@ -1,7 +1,7 @@
 //! The scheduling rules.
 
 mod default_binder;
-mod dynamic_resources;
+pub(crate) mod dynamic_resources;
 mod image_locality;
 mod inter_pod_affinity;
 mod node_affinity;
@@ -49,7 +49,10 @@ pub(crate) fn configured_plugins(
         Arc::new(taint_toleration::TaintToleration),
         Arc::new(node_affinity::NodeAffinity::new(told(args, "NodeAffinity")?)),
         Arc::new(node_ports::NodePorts),
-        Arc::new(node_resources::NodeResourcesFit::new(told(args, "NodeResourcesFit")?)),
+        Arc::new(node_resources::NodeResourcesFit::new(
+            told(args, "NodeResourcesFit")?,
+            objects.clone(),
+        )),
         Arc::new(volumes::VolumeRestrictions::new(tally.clone(), objects.clone())),
         Arc::new(volumes::NodeVolumeLimits(objects.clone())),
         Arc::new(volumes::VolumeBinding::new(told(args, "VolumeBinding")?, objects.clone())),
@@ -64,7 +67,10 @@ pub(crate) fn configured_plugins(
             tally.clone(),
             objects.clone(),
         )),
-        Arc::new(dynamic_resources::DynamicResources(objects.clone())),
+        Arc::new(dynamic_resources::DynamicResources::new(
+            told::<dynamic_resources::Args>(args, "DynamicResources")?.checked()?,
+            objects.clone(),
+        )),
         Arc::new(node_resources::BalancedAllocation::new(told(args, "NodeResourcesBalancedAllocation")?)),
         Arc::new(image_locality::ImageLocality(tally)),
         Arc::new(default_binder::DefaultBinder),

@@ -93,7 +93,7 @@ impl Plugin for DefaultPreemption {
             best.node,
             best.victims.len()
         );
-        Some(Room { nomination: Nomination::On(best.node), message, victims: best.victims })
+        Some(Room { victims: best.victims, ..Room::none(Nomination::On(best.node), message) })
     }
 }
 

@@ -7,13 +7,22 @@ use crate::resources::{
     columns::{AGE, NAME, show},
     core::volume_sources::csi_driver,
     rules::IMMUTABLE,
-    tree::{field, number, section, set, text},
+    tree::{field, number, objects_mut, section, set, text, time},
 };
 
 /// The behaviour of resource slices.
 pub struct ResourceSlices;
 
 impl Strategy for ResourceSlices {
+    fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
+        for device in objects_mut(new.section_mut("spec"), "devices") {
+            for taint in objects_mut(device, "taints").filter(|it| !it.get("timeAdded").is_some_and(set)) {
+                taint.insert("timeAdded".to_owned(), time(write.now));
+            }
+        }
+        crate::resources::prepare(write, new, old);
+    }
+
     fn validate(&self, _write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
         let (spec, path) = (section(new, "spec"), FieldPath::new("spec"));
         // Drivers are named as CSI drivers are.

@@ -5,7 +5,9 @@ use serde::Deserialize;
 use super::strategy::Strategy;
 use crate::{
     cache::NodeInfo,
+    objects::Objects,
     plugin::{CycleState, Event, Happening, Plugin, Reads, Rejection},
+    plugins::dynamic_resources::extended::{class_of, is_extended},
     pod::PodInfo,
     resources::Resources,
 };
@@ -22,11 +24,11 @@ pub struct NodeResourcesFitArgs {
     pub scoring_strategy: Strategy,
 }
 
-pub(in super::super) struct NodeResourcesFit(NodeResourcesFitArgs);
+pub(in super::super) struct NodeResourcesFit(NodeResourcesFitArgs, Objects);
 
 impl NodeResourcesFit {
-    pub(in super::super) fn new(args: NodeResourcesFitArgs) -> Self {
-        Self(args)
+    pub(in super::super) fn new(args: NodeResourcesFitArgs, objects: Objects) -> Self {
+        Self(args, objects)
     }
 }
 
@@ -38,11 +40,18 @@ impl Plugin for NodeResourcesFit {
     fn helped_by(&self, happening: Happening) -> bool {
         matches!(
             happening,
-            Happening::NodeAdded | Happening::NodeAllocatable | Happening::PodRemoved | Happening::PodChanged
+            Happening::NodeAdded
+                | Happening::NodeAllocatable
+                | Happening::PodRemoved
+                | Happening::PodChanged
+                | Happening::Devices
         )
     }
 
     fn helps(&self, pod: &PodInfo, event: &Event<'_>) -> bool {
+        if event.what == Happening::Devices {
+            return pod.requests.scalars.keys().any(|name| is_extended(name));
+        }
         let Some(node) = event.nodes.1 else { return true };
         let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
         let allocatable = allocatable.map(Resources::parse).unwrap_or_default();
@@ -50,8 +59,10 @@ impl Plugin for NodeResourcesFit {
         self.lacking(pod, &NodeInfo { allocatable, ..NodeInfo::default() }).is_empty()
     }
 
-    fn filter_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
-        Reads::Node
+    fn filter_reads(&self, _: &CycleState, pod: &PodInfo) -> Reads {
+        // Whether devices stand in for them is not up to the node.
+        let extended = pod.requests.scalars.keys().any(|name| is_extended(name));
+        if extended { Reads::Cluster } else { Reads::Node }
     }
 
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
@@ -61,7 +72,8 @@ impl Plugin for NodeResourcesFit {
         }
         // Where a single resource exceeds the whole node, no removal helps.
         let resolvable = lacking.iter().all(|(_, resolvable)| *resolvable);
-        Err(Rejection { reasons: lacking.into_iter().map(|(reason, _)| reason).collect(), resolvable })
+        let reasons = lacking.into_iter().map(|(reason, _)| reason).collect();
+        Err(Rejection { reasons, resolvable, failed: false })
     }
 
     fn score_reads(&self, _: &CycleState, _: &PodInfo) -> Reads {
@@ -90,6 +102,10 @@ impl NodeResourcesFit {
         check("memory", asked.memory, has.memory, used.memory);
         check("ephemeral-storage", asked.ephemeral_storage, has.ephemeral_storage, used.ephemeral_storage);
         for (name, asked) in asked.scalars.iter().filter(|(name, _)| !self.is_ignored(name)) {
+            // Where devices stand in for it, another rule looks after it.
+            if has.amount(name) == 0 && class_of(&self.1.device_classes, name).is_some() {
+                continue;
+            }
             check(name, *asked, has.amount(name), used.amount(name));
         }
         lacking
