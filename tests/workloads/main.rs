@@ -6,6 +6,7 @@ mod cluster;
 mod cron_job;
 mod daemon_set;
 mod disruption;
+mod dynamic_resources;
 mod endpoint_slice;
 mod garbage;
 mod job;
