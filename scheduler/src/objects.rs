@@ -123,7 +123,7 @@ impl Objects {
         });
     }
 
-    fn indexed(self) -> Self {
+    pub(crate) fn indexed(self) -> Self {
         self.attachments.index(BY_NODE, |attachment| vec![attachment.spec.node_name.clone()]);
         self.resource_slices.index(pools::BY_NODE, pools::nodes);
         self.resource_slices.index(pools::BY_POOL, pools::pools);
