@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::{
     core::v1::{Pod, PodResourceClaim},
     resource::v1::{
-        DeviceClaim, DeviceRequest, DeviceRequestAllocationResult, DeviceTaint, DeviceTaintRule, DeviceToleration, ResourceClaim,
+        DeviceClaim, DeviceRequest, DeviceRequestAllocationResult, DeviceTaint, DeviceTaintRule,
+        DeviceToleration, ResourceClaim,
     },
 };
 
@@ -172,7 +173,9 @@ mod tests {
             }))
             .unwrap()
         };
-        let of = |pod: &Pod, at: usize| named(pod, &asked(pod)[at]).map(|named| named.map(|it| it.name.to_owned()));
+        let of = |pod: &Pod, at: usize| {
+            named(pod, &asked(pod)[at]).map(|named| named.map(|it| it.name.to_owned()))
+        };
         let waiting = pod(json!([]));
         assert_eq!(of(&waiting, 0), Ok(Some("shared".into())));
         assert_eq!(of(&waiting, 1), Err("pod \"n/p\": ResourceClaim not created yet".into()));

@@ -67,6 +67,7 @@ fn run(scenario: &str, nodes: usize, pods: usize) -> Vec<Duration> {
             nodes: &snapshot,
             nominations: &nominations,
             percentage: 0,
+            extenders: &[],
             shapes: &shapes,
             now: Timestamp::UNIX_EPOCH,
         };

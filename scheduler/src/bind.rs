@@ -7,6 +7,7 @@ use kube::Client;
 use tokio::sync::Semaphore;
 
 use crate::{
+    extender::Extender,
     plugin::{Permit, Plugin, Rejection},
     pod::PodInfo,
 };
@@ -23,6 +24,7 @@ pub(crate) enum Unbound {
 /// `requests`.
 pub(crate) async fn bind(
     plugins: &[Arc<dyn Plugin>],
+    extenders: &[Extender],
     client: &Client,
     requests: &Semaphore,
     pod: &PodInfo,
@@ -54,6 +56,12 @@ pub(crate) async fn bind(
         }
     }
     let _room = requests.acquire().await;
+    for extender in extenders {
+        if let Some(bound) = extender.bind(pod, node).await {
+            return bound
+                .map_err(|error| Unbound::Failed(Error::Incomplete(format!("binding rejected: {error}"))));
+        }
+    }
     for plugin in plugins {
         if let Some(binding) = plugin.bind(client, pod, node) {
             return binding.await.map_err(|error| match error {

@@ -9,9 +9,13 @@ use std::{
 };
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{objects::Objects, profile::rules};
+use crate::{
+    extender::{Extender, Settings, validate},
+    objects::Objects,
+    profile::rules,
+};
 
 const API_VERSION: &str = "kubescheduler.config.k8s.io/v1";
 const KIND: &str = "KubeSchedulerConfiguration";
@@ -27,6 +31,8 @@ pub struct Configuration {
     pub(crate) backoff_first: Duration,
     /// The longest one.
     pub(crate) backoff_longest: Duration,
+    /// Who else is asked where pods go.
+    pub(crate) extenders: Vec<Settings>,
 }
 
 /// The rules for the pods of one scheduler name.
@@ -159,7 +165,7 @@ struct File {
     percentage_of_nodes_to_score: Option<i64>,
     pod_initial_backoff_seconds: Option<i64>,
     pod_max_backoff_seconds: Option<i64>,
-    extenders: Option<Vec<Value>>,
+    extenders: Option<Vec<Settings>>,
     leader_election: Option<Value>,
     client_connection: Option<Value>,
     // Without meaning in this scheduler.
@@ -199,6 +205,7 @@ impl Default for Configuration {
             profiles: vec![profile],
             backoff_first: Duration::from_secs(1),
             backoff_longest: Duration::from_secs(10),
+            extenders: Vec::new(),
         }
     }
 }
@@ -214,8 +221,10 @@ impl Configuration {
             let why = format!("no kind {:?} is registered for version {:?}", file.kind, file.api_version);
             return Err(ConfigurationError::Malformed(why));
         }
-        if file.extenders.is_some_and(|extenders| !extenders.is_empty()) {
-            return invalid("extenders", "this scheduler asks no extenders");
+        let extenders = file.extenders.unwrap_or_default();
+        validate(&extenders)?;
+        if let Err(why) = Extender::all(&extenders) {
+            return invalid("extenders", why);
         }
         if file.leader_election.is_some() || file.client_connection.is_some() {
             tracing::warn!("leaderElection and clientConnection are left to flags");
@@ -231,20 +240,45 @@ impl Configuration {
         let overall = percentage(file.percentage_of_nodes_to_score)?;
         let Some(profiles) = file.profiles.filter(|profiles| !profiles.is_empty()) else {
             let mut all = Self { backoff_first, backoff_longest, ..Self::default() };
-            all.profiles.iter_mut().for_each(|profile| profile.percentage = overall.unwrap_or(0));
-            return Ok(all);
+            for profile in &mut all.profiles {
+                profile.percentage = overall.unwrap_or(0);
+                profile.ignore(&extenders);
+            }
+            return Ok(Self { extenders, ..all });
         };
         let one = profiles.len() == 1;
-        let profiles: Vec<Profile> =
+        let mut profiles: Vec<Profile> =
             profiles.into_iter().map(|profile| profile.read(overall, one)).collect::<Result<_, _>>()?;
         let names: BTreeSet<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
         if names.len() < profiles.len() {
             return invalid("profiles", "a schedulerName occurs twice");
         }
-        for profile in &profiles {
+        for profile in &mut profiles {
+            profile.ignore(&extenders);
             rules(profile, &Objects::default())?;
         }
-        Ok(Self { profiles, backoff_first, backoff_longest })
+        Ok(Self { profiles, backoff_first, backoff_longest, extenders })
+    }
+}
+
+impl Profile {
+    /// Leaves it to extenders whether nodes have enough of what they manage.
+    fn ignore(&mut self, extenders: &[Settings]) {
+        let managed = extenders.iter().flat_map(|extender| &extender.managed_resources);
+        let ignored: Vec<&str> =
+            managed.filter(|it| it.ignored_by_scheduler).map(|it| it.name.as_str()).collect();
+        if ignored.is_empty() {
+            return;
+        }
+        let args = self.args.entry("NodeResourcesFit".to_owned()).or_insert_with(|| json!({}));
+        if args.is_null() {
+            *args = json!({});
+        }
+        // What is no object is refused when the rule reads it.
+        let Some(args) = args.as_object_mut() else { return };
+        if let Value::Array(all) = args.entry("ignoredResources").or_insert_with(|| json!([])) {
+            all.extend(ignored.into_iter().map(Value::from));
+        }
     }
 }
 
@@ -332,7 +366,8 @@ mod tests {
         );
         check(json!({"podInitialBackoffSeconds": 0}), "must be greater than 0");
         check(json!({"podInitialBackoffSeconds": 30}), "podMaxBackoffSeconds: must be greater");
-        check(json!({"extenders": [{}]}), "extenders");
+        check(json!({"extenders": [{}]}), "extenders[].urlPrefix: Required value");
+        check(json!({"extenders": [{"typo": 1}]}), "unknown field `typo`");
         check(json!({"typo": 1}), "unknown field `typo`");
         check(json!({"profiles": [{"schedulerName": "a"}, {"schedulerName": "a"}]}), "occurs twice");
         check(json!({"profiles": [{"schedulerName": "a"}, {}]}), "Required value");

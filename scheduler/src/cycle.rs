@@ -12,6 +12,7 @@ use rand::{Rng, rngs::StdRng};
 
 use crate::{
     cache::{NodeInfo, Snapshot},
+    extender::{self, Extender},
     nominations::Nominations,
     plugin::{CycleState, Nomination, Plugin, Reads, Rejection},
     pod::PodInfo,
@@ -33,6 +34,8 @@ pub struct Moment<'a> {
     pub nominations: &'a Nominations,
     /// How many of the nodes to find, in percent; 0 goes by how many there are.
     pub percentage: usize,
+    /// Who else is asked.
+    pub extenders: &'a [Extender],
     /// What is remembered for pods alike; of these rules and no others.
     pub shapes: &'a Shapes,
     /// The time.
@@ -116,6 +119,7 @@ pub fn schedule_one(moment: &Moment<'_>, pod: &PodInfo, start: &mut usize, luck:
         },
         None => Vec::new(),
     };
+    let fitting = passed(moment, pod, fitting, &mut diagnosis);
     let decision = match fitting.as_slice() {
         [] if diagnosis.failed.is_some() => Decision::Unfit(diagnosis),
         [] => {
@@ -123,7 +127,7 @@ pub fn schedule_one(moment: &Moment<'_>, pod: &PodInfo, start: &mut usize, luck:
             Decision::Unfit(diagnosis)
         }
         [only] => Decision::Node(only.name().to_owned()),
-        _ => Decision::Node(best(plugins, &mut state, &fitting, (pod, &mut said), luck)),
+        _ => Decision::Node(best(moment, &mut state, &fitting, (pod, &mut said), luck)),
     };
     moment.shapes.keep(pod.shape(), said);
     decision
@@ -324,17 +328,45 @@ fn enough(nodes: usize, percentage: usize) -> usize {
     (nodes * percent / 100).max(ALL_UP_TO)
 }
 
+/// The nodes that extenders let the pod have.
+fn passed<'a>(
+    moment: &Moment<'_>,
+    pod: &PodInfo,
+    fitting: Vec<&'a NodeInfo>,
+    diagnosis: &mut Diagnosis,
+) -> Vec<&'a NodeInfo> {
+    let before = fitting.len();
+    let mut rejected = BTreeMap::new();
+    let reject = |node, why| {
+        rejected.insert(node, why);
+    };
+    match extender::passed(moment.extenders, pod, fitting, reject) {
+        Ok(left) => {
+            if left.is_empty() && before > 0 {
+                diagnosis.plugins.insert(extender::NAME);
+                diagnosis.rejected.extend(rejected);
+            }
+            left
+        }
+        Err(error) => {
+            diagnosis.failed = Some(error);
+            Vec::new()
+        }
+    }
+}
+
 fn best(
-    plugins: &[Arc<dyn Plugin>],
+    moment: &Moment<'_>,
     state: &mut CycleState,
     fitting: &[&NodeInfo],
     (pod, said): (&PodInfo, &mut Said),
     luck: &mut StdRng,
 ) -> String {
-    for plugin in plugins {
+    for plugin in moment.plugins {
         plugin.pre_score(state, pod, fitting);
     }
-    let totals = totals(plugins, state, fitting, (pod, said));
+    let mut totals = totals(moment.plugins, state, fitting, (pod, said));
+    extender::score(moment.extenders, pod, fitting, &mut totals);
     let highest = totals.iter().copied().max().unwrap_or(0);
     let ties: Vec<&&NodeInfo> =
         fitting.iter().zip(&totals).filter(|(_, total)| **total == highest).map(|(node, _)| node).collect();

@@ -13,6 +13,7 @@ mod configuration;
 pub mod cycle;
 mod explain;
 mod measures;
+pub mod extender;
 mod node_info;
 pub mod nominations;
 pub mod objects;

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
+    extender,
     plugin::{Event, Happening, Plugin},
     pod::PodInfo,
 };
@@ -208,6 +209,7 @@ impl Queue {
     fn helps(&self, rejecting: &BTreeSet<&'static str>, happening: Happening) -> bool {
         // Rejected by no rule: there were no nodes, or the scheduler failed.
         rejecting.is_empty()
+            || rejecting.contains(extender::NAME)
             || self
                 .profiles
                 .iter()
@@ -217,7 +219,9 @@ impl Queue {
 
     fn helps_pod(&self, rejecting: &BTreeSet<&'static str>, pod: &PodInfo, event: &Event<'_>) -> bool {
         let helps = |p: &Arc<dyn Plugin>| p.helped_by(event.what) && p.helps(pod, event);
+        // What extenders go by nobody knows.
         rejecting.is_empty()
+            || rejecting.contains(extender::NAME)
             || self
                 .profiles
                 .iter()

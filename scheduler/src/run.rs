@@ -23,6 +23,7 @@ use crate::{
     configuration::{self, Configuration, DEFAULT_NAME},
     cycle::{Decision, Diagnosis, Moment, schedule_one},
     measures::{self, Measures, Outcome},
+    extender::Extender,
     nominations::Nominations,
     objects::Objects,
     plugin::{Event, Happening, Nomination, Plugin},
@@ -72,7 +73,13 @@ pub fn start(setup: &mut Setup, config: Config) {
     setup.section();
     let client = setup.client.clone();
     let objects = Objects::reflect(setup);
-    let Configuration { profiles, backoff_first, backoff_longest } = &config.configuration;
+    let Configuration { profiles, backoff_first, backoff_longest, extenders } = &config.configuration;
+    let extenders = match Extender::all(extenders) {
+        Ok(extenders) => extenders,
+        // It was tried when the configuration was read. Without those that
+        // must be asked no pod would be where it should.
+        Err(error) => return tracing::error!(error, "nothing is scheduled"),
+    };
     let profiles: Vec<Profile> =
         profiles.iter().filter_map(|profile| profile_of(profile, &objects, &config.host, setup)).collect();
     let rules = profiles.iter().map(|profile| (profile.name.to_owned(), profile.plugins.clone())).collect();
@@ -84,6 +91,7 @@ pub fn start(setup: &mut Setup, config: Config) {
         nominations: Mutex::default(),
         requests: Semaphore::new(AT_ONCE),
         measures: Measures::new(&setup.metrics),
+        extenders,
         clock: config.clock,
     });
     let counted = scheduler.clone();
@@ -145,6 +153,7 @@ struct Scheduler {
     /// Room for requests.
     requests: Semaphore,
     measures: Measures,
+    extenders: Vec<Extender>,
     clock: Clock,
 }
 
@@ -183,6 +192,7 @@ impl Scheduler {
             nodes: &nodes,
             nominations: &nominations,
             percentage: profile.percentage,
+            extenders: &self.extenders,
             shapes: &profile.shapes,
             now: self.clock.now(),
         };
@@ -293,6 +303,9 @@ impl Scheduler {
         // The watch of the pod may be quicker than this answer.
         let tried = self.queue.tried(&pod.uid);
         let unbound = match bind(&profile.plugins, &self.client, &self.requests, &pod, &node).await {
+        let unbound = match bind(&profile.plugins, &self.extenders, &self.client, &self.requests, &pod, &node)
+            .await
+        {
             Ok(()) => {
                 self.measures.attempted(Outcome::Scheduled, profile.name, since.elapsed());
                 if let Some((attempts, waited)) = tried {

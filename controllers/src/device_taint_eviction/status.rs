@@ -102,7 +102,8 @@ fn published(rule: &DeviceTaintRule, world: &World<'_>) -> usize {
         let devices = slice.spec.devices.iter().flatten();
         devices.filter(|device| taints(rule, driver, pool, &device.name)).count()
     };
-    let of = |pool: &String| newest(world.slices.indexed(super::BY_POOL, pool)).iter().map(count).sum::<usize>();
+    let of =
+        |pool: &String| newest(world.slices.indexed(super::BY_POOL, pool)).iter().map(count).sum::<usize>();
     pools.iter().map(of).sum()
 }
 

@@ -59,19 +59,18 @@ fn slices(slices: Vec<Value>) -> Store<ResourceSlice> {
 
 #[test]
 fn pods_go_when_their_devices_are_tainted_and_they_do_not_bear_it() {
-    let check = |pod: Value, tolerations: Value, published: Vec<Value>, rules: &[&str], expected: Option<i64>| {
-        let pod: Pod = serde_json::from_value(pod).unwrap();
-        let claim: ResourceClaim = serde_json::from_value(claim(tolerations.clone())).unwrap();
-        let claims = Store::of(vec![claim]);
-        let slices = slices(published.clone());
-        let rules = rules.iter().map(|effect| Arc::new(serde_json::from_value(rule(effect)).unwrap()));
-        let world = World { claims: &claims, slices: &slices, rules: rules.collect() };
-        let due = world.due(&pod).map(|due| due.at);
-        assert_eq!(due, expected.map(at), "{tolerations} {published:?}");
-    };
-    let bears = |seconds: Value| {
-        json!([{"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}])
-    };
+    let check =
+        |pod: Value, tolerations: Value, published: Vec<Value>, rules: &[&str], expected: Option<i64>| {
+            let pod: Pod = serde_json::from_value(pod).unwrap();
+            let claim: ResourceClaim = serde_json::from_value(claim(tolerations.clone())).unwrap();
+            let claims = Store::of(vec![claim]);
+            let slices = slices(published.clone());
+            let rules = rules.iter().map(|effect| Arc::new(serde_json::from_value(rule(effect)).unwrap()));
+            let world = World { claims: &claims, slices: &slices, rules: rules.collect() };
+            let due = world.due(&pod).map(|due| due.at);
+            assert_eq!(due, expected.map(at), "{tolerations} {published:?}");
+        };
+    let bears = |seconds: Value| json!([{"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}]);
     check(pod(), json!([]), vec![slice(1, json!([]))], &[], None);
     check(pod(), json!([]), vec![slice(1, taint("NoSchedule"))], &[], None);
     check(pod(), json!([]), vec![slice(1, taint("NoExecute"))], &[], Some(0));
@@ -101,12 +100,24 @@ fn rules_tell_what_they_do() {
     };
     let none = Counts::default();
     check("NoExecute", none, "NotStarted", "");
-    check("NoExecute", Counts { pods: 1, namespaces: 1, ..none }, "PodsPendingEviction",
-        "1 pod needs to be evicted in 1 namespace.");
-    check("NoExecute", Counts { pods: 3, namespaces: 2, evicted: 1, ..none }, "PodsPendingEviction",
-        "3 pods need to be evicted in 2 different namespaces. 1 pod evicted since starting the controller.");
-    check("NoExecute", Counts { evicted: 2, ..none }, "Completed",
-        "2 pods evicted since starting the controller.");
+    check(
+        "NoExecute",
+        Counts { pods: 1, namespaces: 1, ..none },
+        "PodsPendingEviction",
+        "1 pod needs to be evicted in 1 namespace.",
+    );
+    check(
+        "NoExecute",
+        Counts { pods: 3, namespaces: 2, evicted: 1, ..none },
+        "PodsPendingEviction",
+        "3 pods need to be evicted in 2 different namespaces. 1 pod evicted since starting the controller.",
+    );
+    check(
+        "NoExecute",
+        Counts { evicted: 2, ..none },
+        "Completed",
+        "2 pods evicted since starting the controller.",
+    );
     check("NoSchedule", none, "OtherEffect", "Eviction only happens for the NoExecute effect.");
 }
 

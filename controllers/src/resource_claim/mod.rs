@@ -24,9 +24,7 @@ use parking_lot::Mutex;
 
 use crate::{
     devices::{self, BY_CLAIM, claim_keys},
-    framework::{
-        Error, Key, Next, Queue, Reconcile, Recorder, Setup, Store, Style, absent, controller_of,
-    },
+    framework::{Error, Key, Next, Queue, Reconcile, Recorder, Setup, Store, Style, absent, controller_of},
 };
 use gone::Gone;
 use plan::{Plan, is_done};
@@ -204,7 +202,8 @@ impl ResourceClaims {
         }
         if plan.delete {
             let deleted = absent(api.delete(&key.name, &DeleteParams::default()).await);
-            deleted.map_err(|error| Error::Invalid(format!("delete unused generated claim {key}: {error}")))?;
+            deleted
+                .map_err(|error| Error::Invalid(format!("delete unused generated claim {key}: {error}")))?;
         }
         Ok(())
     }

@@ -51,7 +51,8 @@ impl Line {
         let url = settings.url_prefix.trim_end_matches('/').to_owned();
         let patience = settings.http_timeout;
         let (requests, incoming) = unbounded_channel();
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+        let runtime =
+            Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         let (ready, begun) = mpsc::sync_channel(1);
         let (of, settings) = (url.clone(), settings.clone());
         let started = thread::Builder::new().name("extender".to_owned()).spawn(move || {
@@ -87,7 +88,8 @@ impl Line {
         self.send(verb, arguments, move |answer| {
             let _nobody_waits = sender.send(answer);
         });
-        let wait = || answer.recv_timeout(self.patience + GRACE).unwrap_or_else(|_| Err(silence(&self.url, verb)));
+        let wait =
+            || answer.recv_timeout(self.patience + GRACE).unwrap_or_else(|_| Err(silence(&self.url, verb)));
         // What else this thread has to do goes on elsewhere, where there is elsewhere.
         match Handle::try_current().map(|handle| handle.runtime_flavor()) {
             Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(wait),
@@ -134,7 +136,8 @@ fn silence(url: &str, verb: &str) -> String {
 async fn post(client: &Client, url: &str, verb: &str, body: Vec<u8>) -> Answer {
     let failed = |error: String| format!("Post \"{url}/{verb}\": {error}");
     // What is before the verb stands in the client's address.
-    let request = http::Request::post(format!("/{verb}")).header(http::header::CONTENT_TYPE, "application/json");
+    let request =
+        http::Request::post(format!("/{verb}")).header(http::header::CONTENT_TYPE, "application/json");
     let request = request.body(Body::from(body)).map_err(|error| failed(error.to_string()))?;
     let response = client.send(request).await.map_err(|error| failed(error.to_string()))?;
     if response.status() != http::StatusCode::OK {
@@ -169,9 +172,21 @@ async fn client(settings: &Settings) -> Result<Client, String> {
     let name = "extender".to_owned();
     let context = Context { cluster: name.clone(), user: Some(name.clone()), ..Context::default() };
     let kubeconfig = Kubeconfig {
-        clusters: vec![NamedCluster { name: name.clone(), cluster: Some(cluster) }],
-        auth_infos: vec![NamedAuthInfo { name: name.clone(), auth_info: Some(user) }],
-        contexts: vec![NamedContext { name: name.clone(), context: Some(context) }],
+        clusters: vec![NamedCluster {
+            name: name.clone(),
+            cluster: Some(cluster),
+            ..NamedCluster::default()
+        }],
+        auth_infos: vec![NamedAuthInfo {
+            name: name.clone(),
+            auth_info: Some(user),
+            ..NamedAuthInfo::default()
+        }],
+        contexts: vec![NamedContext {
+            name: name.clone(),
+            context: Some(context),
+            ..NamedContext::default()
+        }],
         current_context: Some(name),
         ..Kubeconfig::default()
     };

@@ -85,7 +85,11 @@ impl Extender {
         serde_json::from_value(normalized(answer)).map_err(|error| error.to_string())
     }
 
-    fn filter<N: Deref<Target = NodeInfo>>(&self, pod: &PodInfo, nodes: &[N]) -> Result<FilterResult, String> {
+    fn filter<N: Deref<Target = NodeInfo>>(
+        &self,
+        pod: &PodInfo,
+        nodes: &[N],
+    ) -> Result<FilterResult, String> {
         let arguments = self.arguments(pod, nodes.iter().map(Deref::deref));
         let result: FilterResult = self.ask(&self.settings.filter_verb, &arguments)?;
         match result.error.is_empty() {
@@ -171,7 +175,8 @@ pub(crate) fn passed<N: Deref<Target = NodeInfo>>(
             reject(node.clone(), Rejection::unresolvable(why));
         }
         let left = result.left(settings.node_cache_capable);
-        if let Some(strange) = left.iter().find(|name| !nodes.iter().any(|node| node.name() == name.as_str())) {
+        if let Some(strange) = left.iter().find(|name| !nodes.iter().any(|node| node.name() == name.as_str()))
+        {
             return Err(format!(
                 "extender {:?} claims a filtered node {strange:?} which is not found in the input node list",
                 settings.url_prefix

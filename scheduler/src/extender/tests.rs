@@ -163,10 +163,12 @@ async fn they_have_a_say_in_who_goes() {
         [("a".to_owned(), of("v")), ("b".to_owned(), of("w"))].into()
     };
     let on = |_: &str, uid: &str| (uid == "w").then(|| Arc::new(pod("w")));
-    let answer = |uid: &str| json!({"nodeNameToMetaVictims": {"b": {"pods": [{"uid": uid}], "numPDBViolations": 1}}});
+    let answer =
+        |uid: &str| json!({"nodeNameToMetaVictims": {"b": {"pods": [{"uid": uid}], "numPDBViolations": 1}}});
     let (url, asked) = server(Some(answer("w")), 200).await;
     let left = preemptible(&extenders(&url, json!({})), &pod("p"), victims(), on).unwrap();
-    let left: Vec<_> = left.iter().map(|(node, (pods, violations))| (node.as_str(), pods.len(), *violations)).collect();
+    let left: Vec<_> =
+        left.iter().map(|(node, (pods, violations))| (node.as_str(), pods.len(), *violations)).collect();
     assert_eq!(left, [("b", 1, 1)]);
     assert_eq!(asked.lock()[0].1["NodeNameToVictims"]["a"]["Pods"][0]["metadata"]["name"], json!("v"));
     let (url, _) = server(Some(answer("gone")), 200).await;
@@ -203,7 +205,10 @@ fn what_cannot_be_is_refused() {
     };
     check(vec![with(json!({"filterVerb": "f"}))], None);
     check(vec![with(json!({"prioritizeVerb": "p"}))], Some("must have a positive weight"));
-    check(vec![with(json!({"bindVerb": "b"})), with(json!({"bindVerb": "b"}))], Some("only one extender can implement bind"));
+    check(
+        vec![with(json!({"bindVerb": "b"})), with(json!({"bindVerb": "b"}))],
+        Some("only one extender can implement bind"),
+    );
     check(vec![json!({"filterVerb": "f"})], Some("urlPrefix"));
     let managed = || with(json!({"managedResources": [{"name": "a/b"}]}));
     check(vec![managed(), managed()], Some("duplicate extender managed resource name"));

@@ -49,10 +49,7 @@ pub(crate) fn configured_plugins(
         Arc::new(taint_toleration::TaintToleration),
         Arc::new(node_affinity::NodeAffinity::new(told(args, "NodeAffinity")?)),
         Arc::new(node_ports::NodePorts),
-        Arc::new(node_resources::NodeResourcesFit::new(
-            told(args, "NodeResourcesFit")?,
-            objects.clone(),
-        )),
+        Arc::new(node_resources::NodeResourcesFit::new(told(args, "NodeResourcesFit")?, objects.clone())),
         Arc::new(volumes::VolumeRestrictions::new(tally.clone(), objects.clone())),
         Arc::new(volumes::NodeVolumeLimits(objects.clone())),
         Arc::new(volumes::VolumeBinding::new(told(args, "VolumeBinding")?, objects.clone())),

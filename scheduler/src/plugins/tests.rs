@@ -66,6 +66,7 @@ fn place(nodes: &Snapshot, pod: &PodInfo, seed: u64) -> String {
         nodes,
         nominations: &Default::default(),
         percentage: 0,
+        extenders: &[],
         shapes: &Default::default(),
         now: jiff::Timestamp::UNIX_EPOCH,
     };
@@ -232,6 +233,7 @@ fn a_long_search_goes_on_where_it_stopped() {
             nodes: &nodes,
             nominations: &Default::default(),
             percentage: 0,
+            extenders: &[],
             shapes: &Default::default(),
             now: jiff::Timestamp::UNIX_EPOCH,
         };

@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use crate::{
     cycle::{Diagnosis, Search},
+    extender,
     objects::Objects,
     plugin::{CycleState, Nomination, Plugin, Reads, Rejection, Room},
     pod::PodInfo,
@@ -78,6 +79,10 @@ impl Plugin for DefaultPreemption {
             return Some(Room::none(Nomination::Keep, format!("preemption: {why}")));
         }
         let (candidates, rejected) = self.candidates(search);
+        let candidates = match left(search, candidates) {
+            Ok(candidates) => candidates,
+            Err(error) => return Some(Room::none(Nomination::Keep, error)),
+        };
         let Some(best) = candidate::best(candidates, search.moment.now) else {
             let inner = Diagnosis {
                 nodes: search.diagnosis.nodes,
@@ -134,6 +139,20 @@ impl DefaultPreemption {
         harmless.append(&mut harmful);
         (harmless, rejected)
     }
+}
+
+/// What extenders leave of the candidates.
+fn left(search: &Search<'_>, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, String> {
+    if search.moment.extenders.is_empty() || candidates.is_empty() {
+        return Ok(candidates);
+    }
+    let victims = candidates.into_iter().map(|it| (it.node, (it.victims, it.violations))).collect();
+    let on = |node: &str, uid: &str| {
+        search.moment.nodes.node(node)?.pods.values().find(|pod| pod.uid == uid).cloned()
+    };
+    let left = extender::preemptible(search.moment.extenders, search.pod, victims, on)?;
+    let each = left.into_iter().map(|(node, (victims, violations))| Candidate { node, victims, violations });
+    Ok(each.collect())
 }
 
 /// Why no pod may go for this one.

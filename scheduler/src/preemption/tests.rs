@@ -75,6 +75,7 @@ impl World {
             nodes: &self.cache.snapshot(),
             nominations: &self.nominations,
             percentage: 0,
+            extenders: &[],
             shapes: &Default::default(),
             now: Timestamp::UNIX_EPOCH,
         };

@@ -65,6 +65,7 @@ fn scheduler(client: Client) -> Arc<Scheduler> {
         nominations: Mutex::default(),
         requests: Semaphore::new(1),
         measures: Measures::new(&coracle_api::metrics::Registry::default()),
+        extenders: Vec::new(),
         clock: Clock::system(),
     })
 }

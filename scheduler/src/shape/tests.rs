@@ -89,6 +89,7 @@ impl Scheduler {
             nodes,
             nominations: &Nominations::default(),
             percentage,
+            extenders: &[],
             shapes: &self.shapes,
             now: jiff::Timestamp::UNIX_EPOCH,
         };

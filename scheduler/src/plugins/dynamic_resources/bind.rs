@@ -142,9 +142,10 @@ async fn take(
             Err(error) if error.is_conflict() && attempt < TRIES => {}
             done => return done,
         }
-        claim = api.get(&key.name).await.map_err(|error| {
-            said(&format!("get updated claim {key} after conflict"), error.into())
-        })?;
+        claim = api
+            .get(&key.name)
+            .await
+            .map_err(|error| said(&format!("get updated claim {key} after conflict"), error.into()))?;
     }
     Err(Error::Incomplete(format!("claim {key} changes too often")))
 }

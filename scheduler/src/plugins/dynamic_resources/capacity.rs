@@ -113,7 +113,9 @@ fn rounded(wanted: Quantity, range: &CapacityRequestPolicyRange) -> Result<Quant
     let steps = more / each + i128::from(more % each != 0);
     let Ok(sum) = i64::try_from(least + each * steps) else {
         let past = if scale == -3 { "the milli-value range" } else { "MaxInt64" };
-        return Err(format!("{UNREPRESENTABLE}: rounding request {wanted} up to the next step passes {past}"));
+        return Err(format!(
+            "{UNREPRESENTABLE}: rounding request {wanted} up to the next step passes {past}"
+        ));
     };
     Ok(match scale {
         -3 if sum % 1000 != 0 => Quantity::milli(sum),
@@ -175,7 +177,12 @@ mod tests {
         check(plain(), json!({"memory": "3Gi"}), json!({"memory": "5Gi"}), Ok(Some("3Gi")));
         check(plain(), json!({"memory": "3Gi"}), json!({"memory": "6Gi"}), Ok(None));
         check(plain(), json!({"cores": "1"}), json!({}), Ok(None));
-        check(plain(), json!({"memory": "-1"}), json!({}), Err("capacity \"memory\": capacity value is negative"));
+        check(
+            plain(),
+            json!({"memory": "-1"}),
+            json!({}),
+            Err("capacity \"memory\": capacity value is negative"),
+        );
         let range = || {
             json!({"value": "8Gi", "requestPolicy": {"default": "1Gi",
                 "validRange": {"min": "1Gi", "step": "2Gi", "max": "7Gi"}}})
@@ -185,9 +192,7 @@ mod tests {
         check(range(), json!({"memory": "4Gi"}), json!({}), Ok(Some("5Gi")));
         check(range(), json!({"memory": "4Gi"}), json!({"memory": "4Gi"}), Ok(None));
         check(range(), json!({"memory": "8Gi"}), json!({}), Ok(None));
-        let values = || {
-            json!({"value": "8Gi", "requestPolicy": {"default": "1Gi", "validValues": ["1Gi", "2Gi", "4Gi"]}})
-        };
+        let values = || json!({"value": "8Gi", "requestPolicy": {"default": "1Gi", "validValues": ["1Gi", "2Gi", "4Gi"]}});
         check(values(), json!({"memory": "3Gi"}), json!({}), Ok(Some("4Gi")));
         check(values(), json!({"memory": "5Gi"}), json!({}), Ok(None));
         let fine = || {
@@ -195,11 +200,6 @@ mod tests {
                 "validRange": {"min": "100m", "step": "50m"}}})
         };
         check(fine(), json!({"memory": "120m"}), json!({}), Ok(Some("150m")));
-        check(
-            fine(),
-            json!({"memory": "120u"}),
-            json!({}),
-            Ok(Some("100m")),
-        );
+        check(fine(), json!({"memory": "120u"}), json!({}), Ok(Some("100m")));
     }
 }

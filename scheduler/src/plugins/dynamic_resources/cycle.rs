@@ -243,7 +243,9 @@ impl Cycle {
     /// else has: without them there may be others.
     pub(super) fn useless(&self, pod: &PodInfo) -> Option<Arc<ResourceClaim>> {
         let unreachable = self.looked.lock().unreachable.clone();
-        for claim in unreachable.iter().filter(|at| !self.is_extended(**at)).filter_map(|at| self.claims.get(*at)) {
+        for claim in
+            unreachable.iter().filter(|at| !self.is_extended(**at)).filter_map(|at| self.claims.get(*at))
+        {
             let consumers = claim.status.as_ref().and_then(|status| status.reserved_for.as_deref());
             if consumers.unwrap_or_default().iter().all(|consumer| consumer.uid == pod.uid) {
                 return Some(claim.clone());
@@ -259,7 +261,9 @@ fn check_classes(objects: &Objects, claim: &ResourceClaim) -> Result<(), Rejecti
         classes.extend(request.exactly.iter().map(|it| (request.name.clone(), &it.device_class_name)));
         if classes.is_empty() {
             let alternatives = request.first_available.iter().flatten();
-            classes.extend(alternatives.map(|it| (format!("{}/{}", request.name, it.name), &it.device_class_name)));
+            classes.extend(
+                alternatives.map(|it| (format!("{}/{}", request.name, it.name), &it.device_class_name)),
+            );
         }
         if classes.is_empty() {
             let (key, name) = (Key::of(&claim.metadata), &request.name);

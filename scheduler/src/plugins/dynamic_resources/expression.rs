@@ -154,7 +154,8 @@ fn is_domains(expr: &Expr) -> bool {
 
 /// How many steps an evaluation takes at most.
 pub(super) fn cost(tree: &IdedExpr) -> u64 {
-    let below = |parts: Vec<&IdedExpr>| parts.into_iter().fold(1, |sum: u64, it| sum.saturating_add(cost(it)));
+    let below =
+        |parts: Vec<&IdedExpr>| parts.into_iter().fold(1, |sum: u64, it| sum.saturating_add(cost(it)));
     match &tree.expr {
         Expr::Comprehension(it) => {
             let round = cost(&it.loop_cond).saturating_add(cost(&it.loop_step));

@@ -30,7 +30,11 @@ const UNMADE: &str = "<extended-resources>";
 /// The values of the index [`BY_RESOURCE`].
 pub(crate) fn resources(class: &DeviceClass) -> Vec<String> {
     let name = class.metadata.name.as_deref().unwrap_or_default();
-    let own = class.spec.as_ref().and_then(|spec| spec.extended_resource_name.clone()).filter(|own| !own.is_empty());
+    let own = class
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.extended_resource_name.clone())
+        .filter(|own| !own.is_empty());
     [Some(format!("{BY_CLASS}{name}")), own].into_iter().flatten().collect()
 }
 
@@ -223,7 +227,10 @@ mod tests {
             json!({"name": name, "restartPolicy": restart,
                 "resources": {"requests": {"cpu": "1", "example.com/gpu": gpus.to_string()}}})
         };
-        let check = |init: Vec<Value>, containers: Vec<Value>, requests: &[(&str, i64)], served: &[(&str, &str)]| {
+        let check = |init: Vec<Value>,
+                     containers: Vec<Value>,
+                     requests: &[(&str, i64)],
+                     served: &[(&str, &str)]| {
             let pod = json!({"metadata": {"name": "p"},
                 "spec": {"initContainers": init, "containers": containers}});
             let pod = PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap()));

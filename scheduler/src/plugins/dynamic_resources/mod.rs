@@ -41,7 +41,7 @@ use crate::{
     cache::{NodeInfo, Snapshot},
     cycle::Search,
     objects::Objects,
-    plugin::{CycleState, Event, Happening, Nomination, Plugin, Rejection, Room, stretch},
+    plugin::{CycleState, Event, Happening, Nomination, Plugin, Reads, Rejection, Room, stretch},
     pod::PodInfo,
     report::reference,
 };
@@ -63,7 +63,10 @@ pub struct Args {
 
 impl Default for Args {
     fn default() -> Self {
-        Self { filter_timeout: Span(Duration::from_secs(10)), binding_timeout: Span(Duration::from_secs(600)) }
+        Self {
+            filter_timeout: Span(Duration::from_secs(10)),
+            binding_timeout: Span(Duration::from_secs(600)),
+        }
     }
 }
 
@@ -197,6 +200,14 @@ impl Plugin for DynamicResources {
         Ok(None)
     }
 
+    fn filter_reads(&self, state: &CycleState, _: &PodInfo) -> Reads {
+        if state.get::<Arc<Cycle>>().is_some() { Reads::Cluster } else { Reads::Nothing }
+    }
+
+    fn score_reads(&self, state: &CycleState, pod: &PodInfo) -> Reads {
+        self.filter_reads(state, pod)
+    }
+
     fn filter(&self, state: &CycleState, pod: &PodInfo, info: &NodeInfo) -> Result<(), Rejection> {
         let Some(cycle) = state.get::<Arc<Cycle>>() else { return Ok(()) };
         cycle.look(&self.objects, &self.args, pod, info)
@@ -204,9 +215,12 @@ impl Plugin for DynamicResources {
 
     fn post_filter(&self, search: &mut Search<'_>) -> Option<Room> {
         let claim = search.state.get::<Arc<Cycle>>()?.useless(search.pod)?;
-        let what = if claim.metadata.annotations.as_ref().is_some_and(|all| {
-            all.contains_key(coracle_controllers::devices::EXTENDED)
-        }) {
+        let what = if claim
+            .metadata
+            .annotations
+            .as_ref()
+            .is_some_and(|all| all.contains_key(coracle_controllers::devices::EXTENDED))
+        {
             "deletion"
         } else {
             "deallocation"
@@ -258,14 +272,16 @@ impl Plugin for DynamicResources {
             for claim in reserved.cycle.claims.iter() {
                 let key = coracle_controllers::framework::Key::of(&claim.metadata);
                 let now = objects.ledger.get(&objects.resource_claims, &key);
-                if let Some(claim) = now.filter(|claim| is_allocated(claim) && is_reserved_for(claim, &pod.uid))
+                if let Some(claim) =
+                    now.filter(|claim| is_allocated(claim) && is_reserved_for(claim, &pod.uid))
                     && let Err(error) = bind::let_go(client, &claim, &pod.uid).await
                 {
                     tracing::debug!(%key, %error, "claim not let go");
                 }
             }
             let made = reserved.made.lock().clone();
-            let made = made.or_else(|| reserved.cycle.extended().filter(|it| !extended::is_unmade(it)).cloned());
+            let made =
+                made.or_else(|| reserved.cycle.extended().filter(|it| !extended::is_unmade(it)).cloned());
             if let Some(made) = made
                 && let Err(error) = bind::delete(client, &made).await
             {
@@ -289,7 +305,13 @@ impl Plugin for DynamicResources {
                 if let Some(events) = self.events.get() {
                     let message = format!("waiting for binding conditions for device on node {node}");
                     let regarding = reference(&pod.pod);
-                    events.act(regarding, Severity::Normal, "BindingConditionsPending", "Scheduling", message);
+                    events.act(
+                        regarding,
+                        Severity::Normal,
+                        "BindingConditionsPending",
+                        "Scheduling",
+                        message,
+                    );
                 }
                 bind::wait(&self.objects, &self.args, &claims).await?;
             }

@@ -140,7 +140,8 @@ pub(super) fn of_node(slices: &Store<ResourceSlice>, node: &Node) -> Vec<Pool> {
     let (mut plain, mut conditional) = (Vec::new(), Vec::new());
     for (id, near) in pools {
         let Some(pool) = put_together(id, near, slices) else { continue };
-        let waits = pool.slices.iter().flat_map(|slice| devices(slice)).any(|it| it.binding_conditions.is_some());
+        let waits =
+            pool.slices.iter().flat_map(|slice| devices(slice)).any(|it| it.binding_conditions.is_some());
         if waits { conditional.push(pool) } else { plain.push(pool) }
     }
     plain.append(&mut conditional);
@@ -178,7 +179,8 @@ fn build(id: PoolId, mut near: Vec<Arc<ResourceSlice>>, all: Vec<Arc<ResourceSli
     near.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     let names: BTreeSet<Option<String>> = near.iter().map(|slice| slice.metadata.name.clone()).collect();
     let far: Vec<_> = all.into_iter().filter(|slice| !names.contains(&slice.metadata.name)).collect();
-    let counts = |slice: &Arc<ResourceSlice>| slice.spec.shared_counters.as_ref().is_some_and(|it| !it.is_empty());
+    let counts =
+        |slice: &Arc<ResourceSlice>| slice.spec.shared_counters.as_ref().is_some_and(|it| !it.is_empty());
     let (mut sets, slices): (Vec<_>, Vec<_>) = near.into_iter().partition(counts);
     let (more, others): (Vec<_>, Vec<_>) = far.into_iter().partition(counts);
     sets.extend(more);

@@ -66,7 +66,9 @@ impl Default for Environment {
 
 // What a device has in a domain: nothing where it does not know it.
 fn domain(all: Value, name: Value) -> ResolveResult {
-    let (Value::Map(all), Value::String(name)) = (all, name) else { return Err(ExecutionError::NoSuchOverload) };
+    let (Value::Map(all), Value::String(name)) = (all, name) else {
+        return Err(ExecutionError::NoSuchOverload);
+    };
     let none = || Value::Map(Map { map: Arc::default() });
     Ok(all.map.get(&Key::String(name)).cloned().unwrap_or_else(none))
 }
@@ -250,7 +252,9 @@ mod tests {
             let found = found.and_then(|selector| environment.matches(selector, &value));
             match expected {
                 Ok(expected) => assert_eq!(found, Ok(expected), "{text}"),
-                Err(start) => assert!(found.as_ref().is_err_and(|e| e.starts_with(start)), "{text}: {found:?}"),
+                Err(start) => {
+                    assert!(found.as_ref().is_err_and(|e| e.starts_with(start)), "{text}: {found:?}")
+                }
             }
         };
         check("true", Ok(true));
@@ -259,15 +263,9 @@ mod tests {
         check(r#"device.attributes["gpu.example.com"].model == "a100""#, Ok(true));
         check(r#"device.attributes["gpu.example.com"].cores > 8"#, Ok(false));
         check(r#"device.attributes["gpu.example.com"].ready && !device.allowMultipleAllocations"#, Ok(true));
-        check(
-            r#"device.attributes["other.example.com"].version.isGreaterThan(semver("1.0.0"))"#,
-            Ok(true),
-        );
+        check(r#"device.attributes["other.example.com"].version.isGreaterThan(semver("1.0.0"))"#, Ok(true));
         check(r#"device.attributes["other.example.com"].version.compareTo(semver("1.2.3")) == 0"#, Ok(true));
-        check(
-            r#"device.capacity["gpu.example.com"].memory.compareTo(quantity("10Gi")) >= 0"#,
-            Ok(true),
-        );
+        check(r#"device.capacity["gpu.example.com"].memory.compareTo(quantity("10Gi")) >= 0"#, Ok(true));
         check(r#"device.capacity["gpu.example.com"].memory.isLessThan(quantity("10Gi"))"#, Ok(false));
         check(r#""gpu.example.com" in device.attributes"#, Ok(true));
         check(r#""x" in device.attributes && device.attributes["x"].y == 1"#, Ok(false));

@@ -21,7 +21,9 @@ use crate::{
     pod::PodInfo,
 };
 
-fn store<T: DeserializeOwned + coracle_controllers::framework::Reflected>(values: Vec<Value>) -> Arc<Store<T>> {
+fn store<T: DeserializeOwned + coracle_controllers::framework::Reflected>(
+    values: Vec<Value>,
+) -> Arc<Store<T>> {
     Arc::new(Store::of(values.into_iter().map(|value| serde_json::from_value(value).unwrap()).collect()))
 }
 
@@ -113,11 +115,8 @@ fn a_pod_goes_where_its_devices_are() {
 fn pods_are_tried_again_when_a_claim_helps_them() {
     let rule = rule(vec![claim("x", json!({}))]);
     let parsed = |value: Value| -> ResourceClaim { serde_json::from_value(value).unwrap() };
-    let (free, with, other) = (
-        parsed(claim("x", json!({}))),
-        parsed(claim("x", allocated())),
-        parsed(claim("y", allocated())),
-    );
+    let (free, with, other) =
+        (parsed(claim("x", json!({}))), parsed(claim("x", allocated())), parsed(claim("y", allocated())));
     let check = |before: Option<&ResourceClaim>, after: Option<&ResourceClaim>, expected: bool| {
         let event = Event { claims: (before, after), ..Happening::Claim.into() };
         assert_eq!(rule.helps(&pod("p", "x"), &event), expected);

@@ -95,9 +95,9 @@ impl Uses {
             return used;
         }
         let known = self.claims.indexed(BY_DEVICE, id);
-        let known = known.iter().filter(|claim| {
-            claim.metadata.uid.as_ref().is_none_or(|uid| !self.overridden.contains(uid))
-        });
+        let known = known
+            .iter()
+            .filter(|claim| claim.metadata.uid.as_ref().is_none_or(|uid| !self.overridden.contains(uid)));
         for claim in known.chain(pending) {
             results(claim).iter().filter(|it| counts(it) && id_of(it) == id).for_each(|it| used.add(it));
         }

@@ -78,8 +78,10 @@ impl Inventory {
         }
         // Each step of a search is a call deeper.
         let apart = thread::scope(|scope| {
-            let started =
-                thread::Builder::new().name("allocator".to_owned()).stack_size(STACK).spawn_scoped(scope, find);
+            let started = thread::Builder::new()
+                .name("allocator".to_owned())
+                .stack_size(STACK)
+                .spawn_scoped(scope, find);
             started.ok()?.join().ok()
         });
         apart.unwrap_or_else(|| Err(Unallocated::Failed("devices could not be looked for".to_owned())))

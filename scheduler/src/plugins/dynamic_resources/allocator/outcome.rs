@@ -7,8 +7,8 @@ use k8s_openapi::{
     api::{
         core::v1::{Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm},
         resource::v1::{
-            AllocationResult, DeviceAllocationConfiguration, DeviceAllocationResult, DeviceClaimConfiguration,
-            DeviceRequestAllocationResult,
+            AllocationResult, DeviceAllocationConfiguration, DeviceAllocationResult,
+            DeviceClaimConfiguration, DeviceRequestAllocationResult,
         },
     },
     apimachinery::pkg::api::resource::Quantity as Text,
@@ -97,12 +97,17 @@ fn configuration(wanted: &Wanted<'_>) -> Vec<DeviceAllocationConfiguration> {
         }
         classes.insert(class, start..all.len());
     }
-    let claimed = devices::wanted(wanted.claim).into_iter().flat_map(|devices| devices.config.iter().flatten());
+    let claimed =
+        devices::wanted(wanted.claim).into_iter().flat_map(|devices| devices.config.iter().flatten());
     for DeviceClaimConfiguration { opaque, requests } in claimed {
         let named = requests.as_deref().unwrap_or_default();
         if named.is_empty() || wanted.asked.iter().any(|asked| is_named(asked, named)) {
             let source = "FromClaim".to_owned();
-            all.push(DeviceAllocationConfiguration { opaque: opaque.clone(), requests: requests.clone(), source });
+            all.push(DeviceAllocationConfiguration {
+                opaque: opaque.clone(),
+                requests: requests.clone(),
+                source,
+            });
         }
     }
     for config in &mut all {
@@ -164,9 +169,10 @@ fn merge(from: &Option<Vec<NodeSelectorRequirement>>, to: &mut Option<Vec<NodeSe
         values
     };
     for more in from.iter().flatten() {
-        let known = to.iter().flatten().any(|it| {
-            it.key == more.key && it.operator == more.operator && values(it) == values(more)
-        });
+        let known = to
+            .iter()
+            .flatten()
+            .any(|it| it.key == more.key && it.operator == more.operator && values(it) == values(more));
         if !known {
             to.get_or_insert_default().push(more.clone());
         }

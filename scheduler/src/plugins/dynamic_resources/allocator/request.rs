@@ -7,8 +7,8 @@ use coracle_controllers::{
     framework::{Key, Store},
 };
 use k8s_openapi::api::resource::v1::{
-    CapacityRequirements, DeviceClass, DeviceDerivedAttribute, DeviceRequest, DeviceSelector, DeviceToleration,
-    ResourceClaim,
+    CapacityRequirements, DeviceClass, DeviceDerivedAttribute, DeviceRequest, DeviceSelector,
+    DeviceToleration, ResourceClaim,
 };
 
 use super::MOST;

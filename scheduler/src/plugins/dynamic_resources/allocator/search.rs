@@ -180,7 +180,9 @@ impl<'a> Search<'a> {
             let capacity = candidate.device.capacity.clone().unwrap_or_default();
             let fits = capacity::fits(request.capacity, &capacity, &[]).map_err(|why| {
                 let (name, device) = (request.name, &candidate.device.name);
-                Stop::Failed(format!("claim {claim}, request {name}: checking capacity for device {device}: {why}"))
+                Stop::Failed(format!(
+                    "claim {claim}, request {name}: checking capacity for device {device}: {why}"
+                ))
             })?;
             if fits {
                 all.push(device);
@@ -226,7 +228,9 @@ impl<'a> Search<'a> {
             return self.try_one(&request, at, settled, *device, 0);
         }
         for device in from..self.candidates.len() {
-            if self.may_take(&request, at, device)? && self.try_one(&request, at, settled, device, device + 1)? {
+            if self.may_take(&request, at, device)?
+                && self.try_one(&request, at, settled, device, device + 1)?
+            {
                 return Ok(true);
             }
         }
@@ -275,7 +279,9 @@ impl<'a> Search<'a> {
     fn has_room(&self, claim: &str, request: &Request<'_>, device: usize, what: &str) -> Result<bool, Stop> {
         let Some(candidate) = self.candidates.get(device) else { return Ok(false) };
         let Some(capacity) = &candidate.device.capacity else {
-            return Ok(request.capacity.is_none_or(|asked| asked.requests.as_ref().is_none_or(|it| it.is_empty())));
+            return Ok(request
+                .capacity
+                .is_none_or(|asked| asked.requests.as_ref().is_none_or(|it| it.is_empty())));
         };
         let mut used = vec![&candidate.used.taken];
         used.extend(self.sharing.get(&device).into_iter().flatten());
@@ -305,7 +311,13 @@ impl<'a> Search<'a> {
         goes_on
     }
 
-    fn take(&mut self, request: &Request<'a>, at: At, device: usize, taken: &mut Taken) -> Result<bool, Stop> {
+    fn take(
+        &mut self,
+        request: &Request<'a>,
+        at: At,
+        device: usize,
+        taken: &mut Taken,
+    ) -> Result<bool, Stop> {
         let key = self.key(at);
         let Some(candidate) = self.candidates.get(device) else { return Ok(false) };
         let (pool, slice, it) = (candidate.pool, candidate.slice, candidate.device);
@@ -315,7 +327,8 @@ impl<'a> Search<'a> {
         }
         // Who shares a device adds nothing to what the first took.
         let counted = is_shared
-            && (candidate.used.shared || self.sharing.get(&device).is_some_and(|sharing| !sharing.is_empty()));
+            && (candidate.used.shared
+                || self.sharing.get(&device).is_some_and(|sharing| !sharing.is_empty()));
         if !counted && it.consumes_counters.as_ref().is_some_and(|consumed| !consumed.is_empty()) {
             let Some(of) = self.pools.get(pool) else { return Ok(false) };
             taken.counters = self.left.take(pool, of, it, &self.inventory.uses);
@@ -370,7 +383,9 @@ impl<'a> Search<'a> {
         let capacity = candidate.device.capacity.clone().unwrap_or_default();
         capacity::taken(request.capacity, &capacity).map_err(|why| {
             let (name, id) = (request.name, &candidate.id);
-            Stop::Failed(format!("claim {claim}, request {name}: computing consumed capacity for device {id}: {why}"))
+            Stop::Failed(format!(
+                "claim {claim}, request {name}: computing consumed capacity for device {id}: {why}"
+            ))
         })
     }
 
@@ -425,20 +440,27 @@ impl<'a> Search<'a> {
         Ok(selected)
     }
 
-    fn matches(&self, whose: &str, selectors: &[DeviceSelector], candidate: &Candidate<'_>) -> Result<bool, Stop> {
+    fn matches(
+        &self,
+        whose: &str,
+        selectors: &[DeviceSelector],
+        candidate: &Candidate<'_>,
+    ) -> Result<bool, Stop> {
         let environment = &self.inventory.environment;
         for (at, selector) in selectors.iter().enumerate() {
             let Some(cel) = &selector.cel else {
                 return Err(Stop::Failed(format!("{whose}: selector #{at}: CEL expression empty")));
             };
             let compiled = environment.selector(&cel.expression);
-            let compiled = compiled.as_ref().as_ref().map_err(|why| {
-                Stop::Failed(format!("{whose}: selector #{at}: CEL compile error: {why}"))
-            })?;
+            let compiled = compiled
+                .as_ref()
+                .as_ref()
+                .map_err(|why| Stop::Failed(format!("{whose}: selector #{at}: CEL compile error: {why}")))?;
             let seen = candidate
                 .seen
                 .get_or_init(|| environment.device(&candidate.slice.spec.driver, candidate.device));
-            let matches = seen.as_ref().map_err(Clone::clone).and_then(|it| environment.matches(compiled, it));
+            let matches =
+                seen.as_ref().map_err(Clone::clone).and_then(|it| environment.matches(compiled, it));
             let id = &candidate.id;
             let matches = matches.map_err(|why| {
                 Stop::Failed(format!("{whose}: selector #{at} on device {id}: CEL runtime error: {why}"))

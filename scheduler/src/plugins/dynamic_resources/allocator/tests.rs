@@ -106,7 +106,9 @@ fn check(world: World, claims: &[Value], expected: Result<&[&[&str]], &str>) {
         other => format!("{other:?}"),
     });
     let expected = expected
-        .map(|all| all.iter().map(|it| it.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>()).collect::<Vec<_>>())
+        .map(|all| {
+            all.iter().map(|it| it.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>()).collect::<Vec<_>>()
+        })
         .map_err(str::to_owned);
     assert_eq!(found, expected);
 }
@@ -131,21 +133,40 @@ fn devices_are_counted() {
     check(plain(&[]), &one(json!({"count": 1})), Err("Lacking"));
     check(plain(&["a", "b"]), &one(json!({"allocationMode": "All"})), Ok(&[&["r=a", "r=b"]]));
     check(plain(&[]), &one(json!({"allocationMode": "All"})), Err("Lacking"));
-    check(plain(&["a"]), &one(json!({"allocationMode": "Odd"})), Err("claim ns/c, request r: unsupported count mode Odd"));
+    check(
+        plain(&["a"]),
+        &one(json!({"allocationMode": "Odd"})),
+        Err("claim ns/c, request r: unsupported count mode Odd"),
+    );
     let two = [one(json!({"count": 1})), one(json!({"count": 1}))].concat();
     check(plain(&["a", "b"]), &two, Ok(&[&["r=a"], &["r=b"]]));
     check(plain(&["a"]), &two, Err("Lacking"));
-    check(plain(&["a"]), &one(json!({"count": 33})), Err(
-        "claim ns/c, request r: adding 33 devices exceeds the claim limit of 32, with 0 already accounted for"));
+    check(
+        plain(&["a"]),
+        &one(json!({"count": 33})),
+        Err(
+            "claim ns/c, request r: adding 33 devices exceeds the claim limit of 32, with 0 already accounted for",
+        ),
+    );
     let names: Vec<String> = (0..40).map(|at| format!("d{at:02}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    check(plain(&names), &one(json!({"allocationMode": "All"})), Err(
-        "claim ns/c, request r: adding 40 devices exceeds the claim limit of 32, with 0 already accounted for"));
+    check(
+        plain(&names),
+        &one(json!({"allocationMode": "All"})),
+        Err(
+            "claim ns/c, request r: adding 40 devices exceeds the claim limit of 32, with 0 already accounted for",
+        ),
+    );
     let many = json!({"requests": [request("r", json!({"count": 16})), request("s", json!({"count": 16}))]});
     let found = find(plain(&names), &[many]).unwrap();
     assert_eq!(found[0]["devices"]["results"].as_array().unwrap().len(), 32);
-    check(plain(&["a"]), &one(json!({"deviceClassName": "gone"})), Err(
-        "claim ns/c, request r: could not retrieve device class gone: deviceclass.resource.k8s.io \"gone\" not found"));
+    check(
+        plain(&["a"]),
+        &one(json!({"deviceClassName": "gone"})),
+        Err(
+            "claim ns/c, request r: could not retrieve device class gone: deviceclass.resource.k8s.io \"gone\" not found",
+        ),
+    );
 }
 
 #[test]
@@ -164,22 +185,32 @@ fn devices_in_use_are_not_given_out_again() {
 fn selectors_of_class_and_request_must_match() {
     let with = |model: &str| json!({"model": {"string": model}});
     let world = |expression: &str| World {
-        slices: vec![slice("s", json!([
-            {"name": "a", "attributes": with("small")}, {"name": "b", "attributes": with("large")}]))],
+        slices: vec![slice(
+            "s",
+            json!([
+            {"name": "a", "attributes": with("small")}, {"name": "b", "attributes": with("large")}]),
+        )],
         classes: vec![json!({"metadata": {"name": "picky"},
             "spec": {"selectors": [{"cel": {"expression": expression}}]}})],
         ..World::default()
     };
     let asks = |expression: &str| {
-        one(json!({"count": 1, "deviceClassName": "picky", "selectors": [{"cel": {"expression": expression}}]}))
+        one(
+            json!({"count": 1, "deviceClassName": "picky", "selectors": [{"cel": {"expression": expression}}]}),
+        )
     };
     let is = |model: &str| format!(r#"device.attributes["{DRIVER}"].model == "{model}""#);
     check(world("true"), &asks(&is("large")), Ok(&[&["r=b"]]));
     check(world(&is("large")), &asks("true"), Ok(&[&["r=b"]]));
     check(world(&is("large")), &asks(&is("small")), Err("Lacking"));
     check(world("device.driver == 'other'"), &asks("true"), Err("Lacking"));
-    check(world("true"), &asks(r#"device.attributes["driver-a"].none == 1"#), Err(
-        "claim ns/c: selector #0 on device driver-a/pool/a: CEL runtime error: no such key: none. consider using CEL optional chaining (.? followed by orValue()) or guarding the check with has() for optional fields"));
+    check(
+        world("true"),
+        &asks(r#"device.attributes["driver-a"].none == 1"#),
+        Err(
+            "claim ns/c: selector #0 on device driver-a/pool/a: CEL runtime error: no such key: none. consider using CEL optional chaining (.? followed by orValue()) or guarding the check with has() for optional fields",
+        ),
+    );
 }
 
 #[test]
@@ -199,35 +230,48 @@ fn constraints_hold_for_all_devices() {
     check(world(), &asks(2, distinct()), Ok(&[&["r=a", "r=b"]]));
     check(world(), &asks(3, distinct()), Err("Lacking"));
     check(world(), &asks(1, json!({"matchAttribute": "other/numa"})), Err("Lacking"));
-    check(world(), &asks(1, json!({})), Err(
-        "claim ns/c, constraint #0: empty constraint (unsupported constraint type?)"));
-    check(world(), &asks(3, json!({"matchAttribute": "driver-a/numa", "requests": ["other"]})),
-        Ok(&[&["r=a", "r=b", "r=c"]]));
+    check(
+        world(),
+        &asks(1, json!({})),
+        Err("claim ns/c, constraint #0: empty constraint (unsupported constraint type?)"),
+    );
+    check(
+        world(),
+        &asks(3, json!({"matchAttribute": "driver-a/numa", "requests": ["other"]})),
+        Ok(&[&["r=a", "r=b", "r=c"]]),
+    );
 }
 
 #[test]
 fn the_first_possible_alternative_is_met() {
-    let alternatives = |counts: &[i64]| {
-        let first: Vec<Value> = counts.iter().enumerate().map(|(at, count)| {
+    let alternatives =
+        |counts: &[i64]| {
+            let first: Vec<Value> = counts.iter().enumerate().map(|(at, count)| {
             json!({"name": format!("s{at}"), "deviceClassName": "class", "count": count})
         }).collect();
-        vec![json!({"requests": [{"name": "r", "firstAvailable": first}],
+            vec![json!({"requests": [{"name": "r", "firstAvailable": first}],
             "config": [{"requests": ["r/s1"], "opaque": {"driver": DRIVER, "parameters": {"a": 1}}}]})]
-    };
+        };
     check(plain(&["a", "b"]), &alternatives(&[2, 1]), Ok(&[&["r/s0=a", "r/s0=b"]]));
     check(plain(&["a", "b"]), &alternatives(&[3, 1]), Ok(&[&["r/s1=a"]]));
     check(plain(&["a", "b"]), &alternatives(&[3, 4]), Err("Lacking"));
     check(plain(&["a", "b"]), &alternatives(&[33, 1]), Ok(&[&["r/s1=a"]]));
-    let config = |counts: &[i64]| find(plain(&["a", "b"]), &alternatives(counts)).unwrap()[0]["devices"]["config"].clone();
+    let config = |counts: &[i64]| {
+        find(plain(&["a", "b"]), &alternatives(counts)).unwrap()[0]["devices"]["config"].clone()
+    };
     assert_eq!(config(&[2, 1]), json!(null), "what is for another alternative is left out");
-    assert_eq!(config(&[3, 1]), json!([{"source": "FromClaim", "opaque": {"driver": DRIVER, "parameters": {"a": 1}}}]));
+    assert_eq!(
+        config(&[3, 1]),
+        json!([{"source": "FromClaim", "opaque": {"driver": DRIVER, "parameters": {"a": 1}}}])
+    );
 }
 
 #[test]
 fn pools_count_when_they_are_whole() {
     let of = |name: &str, device: &str, generation: i64, count: i64| {
         let mut slice = slice(name, devices(&[device]));
-        slice["spec"]["pool"] = json!({"name": "pool", "generation": generation, "resourceSliceCount": count});
+        slice["spec"]["pool"] =
+            json!({"name": "pool", "generation": generation, "resourceSliceCount": count});
         slice
     };
     let world = |slices: Vec<Value>| World { slices, ..World::default() };
@@ -236,17 +280,29 @@ fn pools_count_when_they_are_whole() {
     check(world(vec![of("s", "a", 1, 2)]), &any(), Err("Lacking"));
     check(world(vec![of("s", "a", 1, 2), of("t", "b", 1, 2)]), &any(), Ok(&[&["r=a"]]));
     check(world(vec![of("s", "a", 1, 1), of("t", "b", 2, 1)]), &any(), Ok(&[&["r=b"]]));
-    check(world(vec![of("s", "a", 1, 2)]), &all(), Err(
-        "claim ns/c, request r: asks for all devices, but resource pool driver-a/pool is currently being updated"));
+    check(
+        world(vec![of("s", "a", 1, 2)]),
+        &all(),
+        Err(
+            "claim ns/c, request r: asks for all devices, but resource pool driver-a/pool is currently being updated",
+        ),
+    );
     check(world(vec![of("s", "a", 1, 2), of("t", "a", 1, 2)]), &any(), Err("InvalidPools"));
-    check(world(vec![of("s", "a", 1, 2), of("t", "a", 1, 2)]), &all(), Err(
-        "claim ns/c, request r: asks for all devices, but resource pool driver-a/pool is currently invalid"));
+    check(
+        world(vec![of("s", "a", 1, 2), of("t", "a", 1, 2)]),
+        &all(),
+        Err(
+            "claim ns/c, request r: asks for all devices, but resource pool driver-a/pool is currently invalid",
+        ),
+    );
 }
 
 #[test]
 fn nodes_reach_what_is_for_them() {
-    let selector = |zone: &str| json!({"nodeSelectorTerms": [
-        {"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]}]});
+    let selector = |zone: &str| {
+        json!({"nodeSelectorTerms": [
+        {"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]}]})
+    };
     let from = |slice: Value| {
         let world = World { slices: vec![slice], ..World::default() };
         find(world, &one(json!({"count": 1}))).map(|found| found[0]["nodeSelector"].clone())
@@ -295,8 +351,10 @@ fn taints_keep_claims_away_that_do_not_bear_them() {
 #[test]
 fn partitions_share_counters() {
     let pool = || json!({"name": "pool", "generation": 1, "resourceSliceCount": 2});
-    let consumes = |name: &str, memory: &str| json!({"name": name, "consumesCounters": [
-        {"counterSet": "gpu", "counters": {"memory": {"value": memory}}}]});
+    let consumes = |name: &str, memory: &str| {
+        json!({"name": name, "consumesCounters": [
+        {"counterSet": "gpu", "counters": {"memory": {"value": memory}}}]})
+    };
     let world = |devices: Value, allocated: Vec<Value>| {
         let sets = json!({"nodeName": "n1", "pool": pool(), "sharedCounters": [
             {"name": "gpu", "counters": {"memory": {"value": "40Gi"}}}]});
@@ -307,7 +365,11 @@ fn partitions_share_counters() {
     check(world(parts(), vec![]), &one(json!({"count": 1})), Ok(&[&["r=half"]]));
     check(world(parts(), vec![]), &one(json!({"count": 2})), Ok(&[&["r=half", "r=other"]]));
     check(world(parts(), vec![]), &one(json!({"count": 3})), Err("Lacking"));
-    check(world(parts(), vec![allocated("x", "half", json!({}))]), &one(json!({"count": 1})), Ok(&[&["r=other"]]));
+    check(
+        world(parts(), vec![allocated("x", "half", json!({}))]),
+        &one(json!({"count": 1})),
+        Ok(&[&["r=other"]]),
+    );
     check(world(parts(), vec![allocated("x", "most", json!({}))]), &one(json!({"count": 1})), Err("Lacking"));
     let unknown = json!([{"name": "a", "consumesCounters": [{"counterSet": "none", "counters": {"m": {"value": "1"}}}]}]);
     check(world(unknown, vec![]), &one(json!({"count": 1})), Err("InvalidPools"));
@@ -315,13 +377,24 @@ fn partitions_share_counters() {
 
 #[test]
 fn shared_devices_are_taken_up_to_their_capacity() {
-    let shared = || json!([{"name": "a", "allowMultipleAllocations": true, "capacity": {"memory": {
-        "value": "8Gi", "requestPolicy": {"default": "1Gi", "validRange": {"min": "1Gi", "step": "1Gi"}}}}}]);
-    let world = |allocated: Vec<Value>| World { slices: vec![slice("s", shared())], allocated, ..World::default() };
-    let asks = |memory: &str| json!({"requests": [
-        request("r", json!({"count": 1, "capacity": {"requests": {"memory": memory}}}))]});
-    let by = |uid: &str, memory: &str| allocated(uid, "a", json!({
-        "shareID": "s", "consumedCapacity": {"memory": memory}}));
+    let shared = || {
+        json!([{"name": "a", "allowMultipleAllocations": true, "capacity": {"memory": {
+        "value": "8Gi", "requestPolicy": {"default": "1Gi", "validRange": {"min": "1Gi", "step": "1Gi"}}}}}])
+    };
+    let world =
+        |allocated: Vec<Value>| World { slices: vec![slice("s", shared())], allocated, ..World::default() };
+    let asks = |memory: &str| {
+        json!({"requests": [
+        request("r", json!({"count": 1, "capacity": {"requests": {"memory": memory}}}))]})
+    };
+    let by = |uid: &str, memory: &str| {
+        allocated(
+            uid,
+            "a",
+            json!({
+        "shareID": "s", "consumedCapacity": {"memory": memory}}),
+        )
+    };
     check(world(vec![]), &[asks("5Gi")], Ok(&[&["r=a"]]));
     check(world(vec![]), &[asks("5Gi"), asks("3Gi")], Ok(&[&["r=a"], &["r=a"]]));
     check(world(vec![]), &[asks("5Gi"), asks("4Gi")], Err("Lacking"));
@@ -336,8 +409,11 @@ fn shared_devices_are_taken_up_to_their_capacity() {
 
 #[test]
 fn devices_that_must_get_ready_come_last() {
-    let conditional = slice("z", json!([{"name": "late", "bindingConditions": ["ready"],
-        "bindingFailureConditions": ["failed"]}]));
+    let conditional = slice(
+        "z",
+        json!([{"name": "late", "bindingConditions": ["ready"],
+        "bindingFailureConditions": ["failed"]}]),
+    );
     let mut first = conditional;
     first["spec"]["pool"]["name"] = json!("a-pool");
     let world = World { slices: vec![first, slice("s", devices(&["now"]))], ..World::default() };
@@ -374,10 +450,7 @@ fn drivers_are_told_by_class_and_claim() {
 fn a_hopeless_search_ends_in_time() {
     // Each of many devices could be the one that does not fit.
     let device = |at: usize| json!({"name": format!("d{at:02}"), "attributes": {"x": {"int": at % 7}}});
-    let world = World {
-        slices: vec![slice("s", (0..60).map(device).collect())],
-        ..World::default()
-    };
+    let world = World { slices: vec![slice("s", (0..60).map(device).collect())], ..World::default() };
     let spec = json!({"requests": [request("r", json!({"count": 12}))],
         "constraints": [{"matchAttribute": "driver-a/x"}]});
     let deadline = Instant::now() + Duration::from_millis(50);

@@ -96,7 +96,11 @@ impl Claims {
             }
             Err(Trouble::Failed(text)) => return Err(Rejection::unresolvable(text)),
         };
-        if reasons.is_empty() { Ok(plan) } else { Err(Rejection { reasons, resolvable: false, failed: false }) }
+        if reasons.is_empty() {
+            Ok(plan)
+        } else {
+            Err(Rejection { reasons, resolvable: false, failed: false })
+        }
     }
 
     fn bind_waiting(&self, node: &str, labels: Option<&Labels>, objects: &Objects) -> Result<Plan, Trouble> {
