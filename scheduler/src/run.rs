@@ -302,7 +302,6 @@ impl Scheduler {
         let Some(profile) = self.profile(&pod) else { return };
         // The watch of the pod may be quicker than this answer.
         let tried = self.queue.tried(&pod.uid);
-        let unbound = match bind(&profile.plugins, &self.client, &self.requests, &pod, &node).await {
         let unbound = match bind(&profile.plugins, &self.extenders, &self.client, &self.requests, &pod, &node)
             .await
         {

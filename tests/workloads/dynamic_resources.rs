@@ -127,7 +127,8 @@ async fn pods_go_where_their_devices_are_and_wait_for_those_in_use() {
 async fn a_claim_is_shared_and_freed_when_the_last_user_is_gone() {
     let outcome = with(async |client| {
         let node = publish(&client, json!([{ "name": "gpu-0" }, { "name": "gpu-1" }])).await?;
-        let request = json!({ "name": "both", "exactly": { "deviceClassName": "gpu", "allocationMode": "All" } });
+        let request =
+            json!({ "name": "both", "exactly": { "deviceClassName": "gpu", "allocationMode": "All" } });
         let claim = json!({
             "metadata": { "name": "shared" }, "spec": { "devices": { "requests": [request] } },
         });
@@ -167,7 +168,8 @@ async fn extended_resources_are_had_as_devices() {
         create::<Pod>(&client, asking).await?;
         let placed = until(&pods, "p", |pod| on(pod).is_some()).await?;
         assert_eq!(on(&placed), Some(node.as_str()));
-        let told = placed.status.and_then(|status| status.extended_resource_claim_status).ok_or("not told")?;
+        let told =
+            placed.status.and_then(|status| status.extended_resource_claim_status).ok_or("not told")?;
         let made = claims.get(&told.resource_claim_name).await?;
         assert_eq!((devices(&made), users(&made)), (vec!["gpu-0".to_owned()], 1));
         assert!(told.resource_claim_name.starts_with("p-extended-resources-"));
