@@ -6,7 +6,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
-use crate::pod_worker::is_sidecar;
+use crate::pod_worker::{has_ended_before, is_sidecar};
 
 struct Verdict {
     status: bool,
@@ -111,7 +111,7 @@ fn initialized(pod: &Pod, status: &PodStatus, phase: &str) -> Verdict {
     }
     let started = status.container_statuses.iter().flatten().any(|s| {
         s.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
-            || s.last_state.is_some()
+            || has_ended_before(s)
     });
     if phase == "Succeeded" {
         return Verdict { status: true, reason: Some("PodCompleted"), message: None };

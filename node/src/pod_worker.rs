@@ -324,10 +324,10 @@ impl Life<'_> {
             status.state.as_ref().is_some_and(what)
         };
         let unstarted =
-            statuses.iter().any(|s| has(s, |state| state.waiting.is_some()) && s.last_state.is_none());
+            statuses.iter().any(|s| has(s, |state| state.waiting.is_some()) && !has_ended_before(s));
         let all_ended = statuses.iter().all(|s| has(s, |state| state.terminated.is_some()));
         // All are started anew: they have run before.
-        let again = !statuses.is_empty() && statuses.iter().all(|s| s.last_state.is_some());
+        let again = !statuses.is_empty() && statuses.iter().all(has_ended_before);
         if !initialized && again {
             return "Running";
         }
@@ -379,6 +379,11 @@ fn as_container(ephemeral: &EphemeralContainer) -> Container {
 
 fn note(reason: &'static str, container: &Container, message: String) -> Note {
     Note { warning: false, reason, container: container.name.clone(), message }
+}
+
+/// The API shows a last state that is empty where there was none.
+pub(crate) fn has_ended_before(status: &ContainerStatus) -> bool {
+    status.last_state.as_ref().is_some_and(|last| last.terminated.is_some())
 }
 
 fn exit_code(status: &ContainerStatus) -> Option<i32> {
