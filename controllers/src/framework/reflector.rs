@@ -1,9 +1,9 @@
 //! Keeps a [`Store`] equal to what the API shows, and tells who asked.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{any::Any, future::Future, sync::Arc, time::Duration};
 
 use futures::{StreamExt, pin_mut};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api,
     runtime::watcher::{self, Event},
@@ -129,7 +129,39 @@ fn tell<K>(handlers: &[Handler<K>], before: Option<&Arc<K>>, after: Option<&Arc<
 /// large as the rest. An update that leaves them out keeps them.
 fn lean<K: Reflected>(mut object: K) -> K {
     object.meta_mut().managed_fields = None;
+    if let Some(pod) = (&mut object as &mut dyn Any).downcast_mut::<Pod>() {
+        tighten(pod);
+    }
     object
+}
+
+/// Takes away the room that the decoder has left for more: there are many pods, and each has a fifth more of it than
+/// it needs.
+fn tighten(pod: &mut Pod) {
+    if let Some(status) = &mut pod.status {
+        shrink(&mut status.conditions);
+        shrink(&mut status.container_statuses);
+        shrink(&mut status.init_container_statuses);
+    }
+    let Some(spec) = &mut pod.spec else { return };
+    shrink(&mut spec.tolerations);
+    shrink(&mut spec.volumes);
+    for volume in spec.volumes.iter_mut().flatten() {
+        if let Some(projected) = &mut volume.projected {
+            shrink(&mut projected.sources);
+        }
+    }
+    for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
+        shrink(&mut container.env);
+        shrink(&mut container.ports);
+        shrink(&mut container.volume_mounts);
+    }
+}
+
+fn shrink<T>(list: &mut Option<Vec<T>>) {
+    if let Some(list) = list {
+        list.shrink_to_fit();
+    }
 }
 
 /// Lists and watches until `shutdown`, through dropped watches and errors.

@@ -30,7 +30,7 @@ use crate::{
     pod,
 };
 
-const WORKERS: usize = 8;
+const WORKERS: usize = 32;
 
 /// How silent nodes are treated. The defaults are upstream's.
 #[derive(Debug, Clone, PartialEq)]
