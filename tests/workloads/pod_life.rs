@@ -17,7 +17,7 @@ fn container(name: &str, command: &str) -> Value {
     json!({"name": name, "image": "busybox", "command": ["sh", "-c", command]})
 }
 
-fn phase<'a>(pod: &'a Pod) -> &'a str {
+fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 

@@ -46,7 +46,9 @@ fn told(status: &PodStatus) -> String {
 /// The API shows an empty last state where there was none.
 fn as_shown(mut status: PodStatus) -> PodStatus {
     let lists = [&mut status.init_container_statuses, &mut status.container_statuses];
-    lists.into_iter().flatten().flatten().for_each(|it| drop(it.last_state.get_or_insert_default()));
+    for container in lists.into_iter().flatten().flatten() {
+        container.last_state.get_or_insert_default();
+    }
     status
 }
 

@@ -33,7 +33,8 @@ impl Template {
             true => format!("{error}; templates of Go are not understood, ${{ }} holds CEL here"),
             false => error.to_string(),
         })?;
-        Self::build(value, &mut MOST_NODES.clone())
+        let mut left = MOST_NODES;
+        Self::build(value, &mut left)
     }
 
     fn build(value: Value, left: &mut usize) -> Result<Self, String> {
