@@ -306,8 +306,8 @@ fn filter<'a>(
     }
     // As upstream, it goes on by the number of all nodes, also where only some came into question.
     *start = (*start + looked_at).checked_rem(moment.nodes.nodes().len()).unwrap_or(0);
-    if fitting.is_empty() {
-        // Who gets a node is not told of those that it cannot have.
+    // Who gets a node is not told of those that it cannot have; extenders may leave it none.
+    if fitting.is_empty() || !moment.extenders.is_empty() {
         for (info, (at, why)) in refusals {
             diagnosis.plugins.extend(moment.plugins.get(at).map(|plugin| plugin.name()));
             diagnosis.rejected.insert(info.name().to_owned(), why.as_ref().clone());
