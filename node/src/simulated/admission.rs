@@ -68,7 +68,14 @@ fn short_of(pod: &PodInfo, others: &[PodInfo], capacity: &Resources) -> Option<R
             capacity.ephemeral_storage,
         ),
     ];
-    let scalars = wants.scalars.keys().map(|name| {
+    let status = pod.pod.status.as_ref();
+    let devices = status.and_then(|status| status.extended_resource_claim_status.as_ref());
+    let is_device = |name: &str| {
+        let served = devices.iter().flat_map(|devices| &devices.request_mappings);
+        served.into_iter().any(|mapping| mapping.resource_name == name)
+    };
+    // Devices that stand in for an extended resource are not counted here.
+    let scalars = wants.scalars.keys().filter(|name| !is_device(name)).map(|name| {
         let reason = Cow::Owned(format!("OutOf{name}"));
         (reason, name.as_str(), wants.amount(name), used.amount(name), capacity.amount(name))
     });
