@@ -7,7 +7,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -17,8 +17,14 @@ const DRIVER: &str = "gpu.example.com";
 
 /// Publishes devices on one node and the class `gpu`; returns the node's name.
 async fn publish(client: &Client, devices: Value) -> Outcome<String> {
-    let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
-    let node = nodes.items.last().ok_or("no node")?.name_any();
+    let ready = |node: &Node| {
+        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let untainted = node.spec.as_ref().is_none_or(|spec| spec.taints.is_none());
+        untainted && conditions.into_iter().any(|it| it.type_ == "Ready" && it.status == "True")
+    };
+    let nodes: Api<Node> = Api::all(client.clone());
+    let nodes = until_all(&nodes, "", |nodes| nodes.len() == 2 && nodes.iter().all(ready)).await?;
+    let node = nodes.last().ok_or("no node")?.name_any();
     let slice = json!({
         "metadata": { "name": "gpus" },
         "spec": {
