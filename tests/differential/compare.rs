@@ -160,6 +160,16 @@ impl Comparison {
 
     /// By place; where the lengths differ, by what the items call themselves.
     fn array(&mut self, path: &str, a: &[Value], b: &[Value]) {
+        // Their order is that of their times, and a second may begin between two requests.
+        let sorted = |items: &[Value]| {
+            let mut items = items.to_vec();
+            items.sort_by_key(|item| {
+                ["manager", "operation", "subresource", "apiVersion"].map(|it| item[it].to_string())
+            });
+            items
+        };
+        let by_owner = path.ends_with(".managedFields").then(|| [sorted(a), sorted(b)]);
+        let [a, b] = by_owner.as_ref().map_or([a, b], |[a, b]| [a.as_slice(), b.as_slice()]);
         if a.len() == b.len() {
             for (index, (a, b)) in a.iter().zip(b).enumerate() {
                 self.value(&format!("{path}[{index}]"), a, b, false);

@@ -3,7 +3,7 @@
 //! A file is a list of entries, run in order in a namespace of the file's own (`{{ns}}`). An entry is
 //! - an exchange: see [`Exchange`] for its fields;
 //! - `let: {NAME: VALUE...}`: variables for what follows in the file; or
-//! - `for: [CASE...]` with `each: [ENTRY...]`: the entries once for each case, whose fields (or, of a string,
+//! - `for: [CASE...]` (or a variable that is such a list) with `each: [ENTRY...]`: the entries once for each case, whose fields (or, of a string,
 //!   `it`) are variables.
 
 use std::collections::BTreeMap;
@@ -30,6 +30,8 @@ pub struct Exchange {
     pub identity: Identity,
     /// The body, sent as JSON.
     pub body: Option<Value>,
+    /// Instead of `body`: an object with every field set, see [`crate::junk::object`].
+    pub junk: Option<String>,
     /// Changes to `body`, by JSON pointer; objects and lists on the way are made, `-` appends.
     #[serde(default)]
     pub set: BTreeMap<String, Value>,
@@ -162,10 +164,11 @@ fn unfold(entries: &[Value], mut variables: Variables, exchanges: &mut Vec<Excha
             for (name, value) in definitions {
                 variables.insert(name.clone(), expand(value, &variables));
             }
-        } else if let (Some(Value::Array(cases)), Some(Value::Array(each))) =
-            (entry.get("for"), entry.get("each"))
-        {
-            for case in cases {
+        } else if let (Some(cases), Some(Value::Array(each))) = (entry.get("for"), entry.get("each")) {
+            // The list may be a variable.
+            let listed = if cases.is_string() { expand(cases, &variables) } else { cases.clone() };
+            let Value::Array(cases) = listed else { return Err(format!("for {cases}: not a list")) };
+            for case in &cases {
                 let mut variables = variables.clone();
                 match expand(case, &variables) {
                     Value::Object(fields) => variables.extend(fields),
@@ -193,8 +196,11 @@ pub fn body(exchange: &Exchange, variables: &Variables) -> Result<(Vec<u8>, Opti
         let text = crate::template::expand_text(text, variables);
         return Ok((text.into_bytes(), typed("application/json")));
     }
-    let Some(body) = &exchange.body else { return Ok((Vec::new(), exchange.content_type.clone())) };
-    let mut body = expand(body, variables);
+    let mut body = match (&exchange.body, &exchange.junk) {
+        (_, Some(wanted)) => crate::junk::object(wanted)?,
+        (Some(body), None) => expand(body, variables),
+        (None, None) => return Ok((Vec::new(), exchange.content_type.clone())),
+    };
     for (pointer, value) in &exchange.set {
         set(&mut body, pointer, expand(value, variables))?;
     }

@@ -33,12 +33,13 @@ where
         let subject = Subject::of(&row.facts, &call.info.name);
         return Err(ApiError::Forbidden { subject, reason: reason.to_owned() });
     }
+    // Also of a deletion that is refused.
+    call.warn(row.strategy.deletion_warnings(&options));
     let deleted = call.registry().delete(&call.target(row), &options, call.user).await?;
     let pending = match options.orphan_dependents {
         Some(false) => StatusCode::ACCEPTED,
         _ => StatusCode::OK,
     };
-    call.warn(row.strategy.deletion_warnings(&options));
     match &deleted {
         Deleted::Gone(record) => {
             gone(call, row, &codec::json::parse_stored(&record.bytes), &Shown::Record(record))

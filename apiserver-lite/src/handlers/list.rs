@@ -38,11 +38,15 @@ pub(super) fn asked(call: &Call<'_>, row: &Arc<Row>, watch: bool) -> Result<(Tar
 }
 
 // The selector that clients of `version` call `name`. Objects without a
-// namespace cannot be selected by it; upstream's own kinds let that pass.
+// namespace cannot be selected by it; those of upstream's own kinds that have
+// no selectors let that pass.
 fn stored<'a>(row: &Row, name: &'a str, version: &str) -> Option<&'a str> {
     match name {
         "metadata.name" => Some(name),
-        "metadata.namespace" => (row.facts.namespaced || !row.facts.schema.is_custom()).then_some(name),
+        "metadata.namespace" => {
+            let of_all = !row.facts.schema.is_custom() && row.strategy.selectors().is_empty();
+            (row.facts.namespaced || of_all).then_some(name)
+        }
         _ => row.strategy.selector(name, version),
     }
 }
@@ -54,5 +58,8 @@ fn unknown_field(row: &Row, name: &str) -> String {
         let text = "is not a known field selector: only \"metadata.name\", \"metadata.namespace\"";
         return format!("{name:?} {text}");
     }
-    format!("field label not supported: {name}")
+    match (&*row.facts.gvk.group, &*row.facts.gvk.kind) {
+        ("batch", "Job") => format!("field label {name:?} not supported for Job"),
+        _ => format!("field label not supported: {name}"),
+    }
 }

@@ -5,15 +5,41 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coracle_api::Object;
 use http::{Response, StatusCode};
+use serde_json::json;
 
 use super::{Call, answer, body, patch};
 use crate::{
     body::Body,
-    codec::negotiation::{self, Forms, Offer},
+    codec::{
+        negotiation::{self, Form, Forms, Offer},
+        partial, table,
+    },
     error::ApiError,
     registry::{change::Change, metadata, options::Writing, scale, write::Written},
-    resources::{Part, Row},
+    resources::{
+        Column, DEFAULT_COLUMNS, Part, Row,
+        columns::{AGE, NAME},
+        tree::{field, number},
+    },
 };
+
+/// The columns of a scale's table.
+static COLUMNS: &[Column] = &[
+    NAME,
+    Column::new(
+        "Desired",
+        "integer",
+        "replicas is the desired number of instances for the scaled object.",
+        |it, _| number(field(it, &["spec", "replicas"])).into(),
+    ),
+    Column::new(
+        "Available",
+        "integer",
+        "replicas is the actual number of observed instances of the scaled object.",
+        |it, _| number(field(it, &["status", "replicas"])).into(),
+    ),
+    AGE,
+];
 
 pub(super) async fn get(call: &Call<'_>, row: &Arc<Row>) -> Result<Response<Body>, ApiError> {
     let record = call.registry().get(&call.target(row)).await?;
@@ -79,5 +105,19 @@ fn respond(
         return Err(ApiError::Internal(format!("the spec replicas field \".{path}\" does not exist")));
     }
     let scale = scale::of(object, paths)?;
-    Ok(answer::value_in(&output, StatusCode::OK, &scale.into_value()))
+    let value = match &output.form {
+        Form::Whole => scale.into_value(),
+        Form::Partial(version) => partial::object(&scale, version),
+        Form::PartialList(_) => return Err(partial::no_list(&row.facts)),
+        Form::Table(version) => {
+            let columns = if paths.custom { DEFAULT_COLUMNS } else { COLUMNS };
+            let row =
+                Row { facts: row.facts.clone(), strategy: row.strategy.clone(), columns: columns.into() };
+            let include = table::include(&call.info.query)?;
+            let rows = vec![table::row(&scale, &row, include, version, call.registry().config.clock.now())];
+            let metadata = json!({ "resourceVersion": scale.resource_version() });
+            table::table(version, metadata, Some(columns), rows)
+        }
+    };
+    Ok(answer::value_in(&output, StatusCode::OK, &value))
 }

@@ -327,7 +327,8 @@ impl Writer {
         let value = match &self.output.form {
             Form::Whole => return frame::json(out, kind, bytes),
             Form::Partial(version) | Form::PartialList(version) => {
-                partial::object(&codec::json::parse_stored(bytes), version)
+                let object = codec::json::parse_stored(bytes);
+                partial::object(&table::without(&object, self.row.strategy.carriers()), version)
             }
             Form::Table(version) => {
                 let object = codec::json::parse_stored(bytes);

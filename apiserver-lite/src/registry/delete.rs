@@ -229,11 +229,22 @@ pub fn check_preconditions(
 ) -> Result<(), ApiError> {
     let Some(wanted) = &options.preconditions else { return Ok(()) };
     let facts = &target.row.facts;
+    // Namespaces are deleted by code of their own, with words of its own.
+    let is_namespace = facts.plural == "namespaces" && facts.gvk.group.is_empty();
     let conflict = |reason: String| {
-        let subject = Subject { name: object.name().to_owned(), ..Subject::kind_of(facts, "") };
+        let subject = match is_namespace {
+            true => Subject::of(facts, object.name()),
+            false => Subject { name: object.name().to_owned(), ..Subject::kind_of(facts, "") },
+        };
         Err(ApiError::Conflict { subject, reason })
     };
     if let Some(uid) = wanted.uid.as_ref().filter(|uid| *uid != object.uid()) {
+        if is_namespace {
+            let has = object.uid();
+            return conflict(format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {has}"
+            ));
+        }
         return conflict(format!(
             "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been \
              deleted and then recreated",
@@ -242,6 +253,11 @@ pub fn check_preconditions(
     }
     let version = object.resource_version();
     if let Some(asked) = wanted.resource_version.as_ref().filter(|asked| *asked != version) {
+        if is_namespace {
+            return conflict(format!(
+                "Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {version}"
+            ));
+        }
         return conflict(format!(
             "the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record \
              ({version}). The object might have been modified"

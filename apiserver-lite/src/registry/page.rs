@@ -86,7 +86,8 @@ fn json_text(bytes: &[u8], error: &serde_json::Error) -> String {
     if error.is_eof() {
         return "unexpected end of JSON input".to_owned();
     }
-    match std::str::from_utf8(bytes).ok().and_then(|text| text.trim_start().chars().next()) {
+    // Go reads bytes, and shows one as the letter of that number.
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()).map(|byte| char::from(*byte)) {
         Some(first) if first != '{' => format!("invalid character '{first}' looking for beginning of value"),
         _ => error.to_string(),
     }
@@ -110,6 +111,10 @@ mod tests {
 
     #[test]
     fn forged_tokens_are_refused() {
+        assert_eq!(
+            Page::decode("abc", "/registry/pods/").unwrap_err().to_string(),
+            "invalid continue token: continue key is not valid: invalid character 'i' looking for beginning of value"
+        );
         check(
             r#"{"v":"x"}"#,
             "invalid continue token: continue key is not valid: server does not recognize this encoded version x",

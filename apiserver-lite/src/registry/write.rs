@@ -94,6 +94,7 @@ impl Registry {
         if owned == Owned::ByThisWrite {
             self.manage(target, Part::Whole, None, &mut object, author, now);
         }
+        canonical::settle(&mut object, &target.row.facts.schema);
         let generated = object.name().is_empty() && !object.meta_str("generateName").is_empty();
         let mut tries = if generated { NAMES } else { 1 };
         let mut races = TRIES;
@@ -171,7 +172,7 @@ impl Registry {
         let write = Write {
             part: Part::Whole,
             now,
-            user: &author.user.name,
+            user: author.user,
             dry_run: author.options.dry_run,
             api_version: &api_version,
         };
@@ -235,6 +236,7 @@ impl Registry {
                 self.dedup_owners(&mut new, author, false);
                 self.manage(target, part, Some(&before), &mut new, author, now);
             }
+            canonical::settle(&mut new, &target.row.facts.schema);
             if matches!(change, Change::Patch(_) | Change::Apply(_)) {
                 metadata::place(&mut new, target.row.facts.namespaced, &target.namespace)?;
                 metadata::check_name(&new, &target.name)?;
@@ -344,7 +346,7 @@ impl Registry {
         let write = Write {
             part,
             now,
-            user: &author.user.name,
+            user: author.user,
             dry_run: author.options.dry_run,
             api_version: &api_version,
         };

@@ -43,6 +43,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
+    authn::User,
     custom::columns::PathColumn,
     error::ApiError,
     registry::{
@@ -194,8 +195,8 @@ pub struct Write<'a> {
     pub part: Part<'a>,
     /// The cluster's time.
     pub now: Timestamp,
-    /// Who writes: the user's name.
-    pub user: &'a str,
+    /// Who writes.
+    pub user: &'a User,
     /// The version that the client speaks, `v1`, `autoscaling/v1`: some rules
     /// differ by it.
     pub api_version: &'a str,
@@ -472,6 +473,20 @@ pub fn separate(write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
         (Part::Whole, Some(old)) => restore(new, old, "status"),
         (Part::Status, Some(old)) => restore(new, old, "spec"),
         _ => {}
+    }
+}
+
+/// As [`separate`], for kinds whose metadata cannot be written by the way of the
+/// status.
+pub fn separate_wholly(write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
+    separate(write, new, old);
+    keep_metadata(write, new, old);
+}
+
+/// Takes back what a write to the status did to the metadata.
+pub fn keep_metadata(write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
+    if let (Part::Status, Some(old)) = (write.part, old) {
+        meta::keep(new, old);
     }
 }
 

@@ -6,7 +6,10 @@ use coracle_api::{FieldError, Object, Resource, facts};
 use serde_json::Value;
 
 use super::{Part, Strategy, Write, meta};
-use crate::schema::{canonical::canonicalize, decode};
+use crate::{
+    authn::User,
+    schema::{canonical::canonicalize, decode},
+};
 
 /// The row of a kind.
 fn facts_of(object: &Value) -> &'static Resource {
@@ -34,10 +37,11 @@ pub fn written(
 ) -> (Object, Option<Object>, Vec<FieldError>) {
     let row = facts_of(object);
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
+    let tester = User::authenticated("tester", &[]);
     let write = |part| Write {
         part,
         now,
-        user: "tester",
+        user: &tester,
         dry_run: true,
         api_version: object["apiVersion"].as_str().unwrap(),
     };
@@ -75,7 +79,8 @@ pub fn check_made(strategies: impl Fn(&str) -> Box<dyn Strategy>, recorded: &str
         assert_eq!(errors, [], "{sent}");
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let api_version = sent["apiVersion"].as_str().unwrap();
-        let write = Write { part: Part::Whole, now, user: "tester", dry_run: true, api_version };
+        let tester = User::authenticated("tester", &[]);
+        let write = Write { part: Part::Whole, now, user: &tester, dry_run: true, api_version };
         let warnings = strategy.warnings(&write, &object, None);
         let theirs: Vec<&str> =
             case["warnings"].as_array().unwrap().iter().filter_map(Value::as_str).collect();

@@ -43,6 +43,8 @@ pub type Format = fn(&str) -> Vec<String>;
 pub enum Check {
     /// A field by its rules, in order; a broken [`Rule::Required`] ends them.
     Field(&'static str, &'static [Rule]),
+    /// The same for a field that is a pointer in Go: there an empty text is set.
+    Pointer(&'static str, &'static [Rule]),
     /// Each item of a list of scalars.
     Items(&'static str, &'static [Rule]),
     /// The struct in a field, where it is set.
@@ -336,6 +338,11 @@ pub fn check(checks: &[Check], place: &Place<'_>, errors: &mut Errors) {
                 let old = place.old_of(field);
                 keep(rules, place.get(field), old, place.updating(), || place.path_of(field), errors);
             }
+            Check::Pointer(field, rules) => {
+                let old = place.old_of(field);
+                let value = place.get(field).filter(|value| !value.is_null());
+                keep_set(rules, value, old, place.updating(), || place.path_of(field), errors);
+            }
             Check::Items(field, rules) => {
                 for (index, value) in place.list(field).iter().enumerate() {
                     keep(rules, Some(value), None, false, || place.path_of(field).index(index), errors);
@@ -371,6 +378,30 @@ fn keep(
     errors: &mut Errors,
 ) {
     let set = value.filter(|value| !value.is_null() && value.as_str() != Some(""));
+    keep_given(rules, (value, set), old, updating, path, errors);
+}
+
+// As `keep`, where whatever is there is set.
+fn keep_set(
+    rules: &[Rule],
+    set: Option<&Value>,
+    old: Option<&Value>,
+    updating: bool,
+    path: impl Fn() -> FieldPath,
+    errors: &mut Errors,
+) {
+    keep_given(rules, (set, set), old, updating, path, errors);
+}
+
+// With the value as it is, and as far as it is set.
+fn keep_given(
+    rules: &[Rule],
+    (value, set): (Option<&Value>, Option<&Value>),
+    old: Option<&Value>,
+    updating: bool,
+    path: impl Fn() -> FieldPath,
+    errors: &mut Errors,
+) {
     for rule in rules {
         match (rule, set) {
             (Rule::Required(detail), None) => {

@@ -24,6 +24,36 @@ pub fn canonicalize(object: &mut Object, schema: &Struct) {
     tidy(&mut object.0, schema);
 }
 
+/// Makes no list of each empty one, as they come out of storage. Until then it
+/// is known who sent one.
+pub fn settle(object: &mut Object, schema: &Struct) {
+    if !schema.is_custom() {
+        settle_fields(&mut object.0, schema);
+    }
+}
+
+fn settle_fields(map: &mut Map<String, Value>, schema: &Struct) {
+    for field in schema.fields.iter().filter(|field| field.name != "metadata") {
+        if let Some(value) = map.get_mut(field.name.as_ref()) {
+            settle_value(value, &field.shape);
+        }
+    }
+}
+
+fn settle_value(value: &mut Value, shape: &Shape) {
+    match (shape, value) {
+        (Shape::List(_), value) if *value == Value::Array(Vec::new()) => *value = Value::Null,
+        (Shape::Struct(schema), Value::Object(map)) => settle_fields(map, schema),
+        (Shape::List(list), Value::Array(items)) => {
+            items.iter_mut().for_each(|item| settle_value(item, &list.element));
+        }
+        (Shape::Map(map), Value::Object(items)) => {
+            items.values_mut().for_each(|item| settle_value(item, &map.value));
+        }
+        _ => {}
+    }
+}
+
 fn tidy(map: &mut Map<String, Value>, schema: &Struct) {
     for field in schema.fields.iter() {
         if let Some(value) = map.get_mut(field.name.as_ref()) {

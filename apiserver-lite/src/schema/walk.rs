@@ -11,7 +11,7 @@ use coracle_api::{
     Quantity,
     field::go_quote,
     quantity::QuantityError,
-    schema::{Field, List, Shape, Struct},
+    schema::{Field, List, Omit, Shape, Struct},
     stamp::{Precision, canonical_time, duration_text, parse_duration},
 };
 use serde_json::{Map, Number, Value};
@@ -293,7 +293,12 @@ impl<'a, 's> Walk<'a, 's> {
         }
         // In storage an empty list and none are the same. Only of this one must
         // it be known later on: an empty one asks to clear it.
-        let clears = matches!(self.path.last(), Some(Step::Field(_, field)) if field.name == "managedFields");
+        // And of one that Go always writes: who sends it owns it.
+        let clears = matches!(
+            self.path.last(),
+            Some(Step::Field(_, field))
+                if field.name == "managedFields" || (field.omit == Omit::Never && !field.pointer)
+        );
         Ok(if items.is_empty() && !clears { Value::Null } else { Value::Array(items) })
     }
 

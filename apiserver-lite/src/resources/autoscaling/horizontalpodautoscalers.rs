@@ -157,7 +157,7 @@ static SCALING: &[Check] = &[
             Rule::AtMost(3600, "must be less than or equal to 3600"),
         ],
     ),
-    Check::Field("selectPolicy", &[Rule::OneOf(&["Disabled", "Max", "Min"])]),
+    Check::Pointer("selectPolicy", &[Rule::OneOf(&["Disabled", "Max", "Min"])]),
     Check::With(|rules, errors| {
         if rules.list("policies").is_empty() {
             errors.push(FieldError::required(&rules.path_of("policies"), "must specify at least one Policy"));

@@ -30,7 +30,7 @@ pub static SPEC: &[Check] = &[
         }
     }),
     Check::With(managed_by),
-    Check::Field("completionMode", &[Rule::OneOf(&["NonIndexed", "Indexed"])]),
+    Check::Pointer("completionMode", &[Rule::OneOf(&["NonIndexed", "Indexed"])]),
     Check::With(completion_mode),
     Check::Within("podFailurePolicy", &[Check::With(failure_policy)]),
     Check::With(success_policy),

@@ -1,11 +1,12 @@
 //! Certificate signing requests.
 
-use std::collections::BTreeSet;
+use std::{cmp::Ordering, collections::BTreeSet};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use coracle_api::{FieldError, FieldPath, Object, format};
 use serde_json::{Value, json};
 
+use crate::authn::User;
 use crate::resources::{
     Column, Part, Strategy, Write, age,
     columns::{AGE, NAME, filled_or, show},
@@ -24,8 +25,17 @@ impl Strategy for CertificateSigningRequests {
                 spec.remove(name);
             }
             // Who asks is who writes, whatever the request says.
-            if !write.user.is_empty() {
-                spec.insert("username".to_owned(), write.user.into());
+            let User { name, uid, groups, extra } = write.user;
+            for (field, value) in [("username", name), ("uid", uid)] {
+                if !value.is_empty() {
+                    spec.insert(field.to_owned(), value.as_str().into());
+                }
+            }
+            if !groups.is_empty() {
+                spec.insert("groups".to_owned(), json!(groups));
+            }
+            if !extra.is_empty() {
+                spec.insert("extra".to_owned(), json!(extra));
             }
             new.0.insert("status".to_owned(), json!({}));
             return;
@@ -50,11 +60,17 @@ impl Strategy for CertificateSigningRequests {
         }
     }
 
-    fn validate(&self, _write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
+    fn validate(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
         let mut errors = if old.is_some() { Vec::new() } else { spec(section(new, "spec")) };
         errors.extend(conditions(new));
+        if old.is_none_or(|old| issued(old) != issued(new))
+            && let Some(fault) = certificate_fault(issued(new))
+        {
+            let path = FieldPath::new("status").child("certificate");
+            errors.push(FieldError::invalid(&path, "<certificate data>", fault));
+        }
         if let Some(old) = old {
-            errors.extend(update(new, old));
+            errors.extend(update(write.part, new, old));
         }
         errors
     }
@@ -264,8 +280,37 @@ fn conditions(request: &Object) -> Vec<FieldError> {
     errors
 }
 
-// An approval, denial or failure stays; so does a certificate.
-fn update(new: &Object, old: &Object) -> Vec<FieldError> {
+fn issued(request: &Object) -> &str {
+    text(field(request, &["status", "certificate"]))
+}
+
+// Why what was issued is no certificates in PEM.
+fn certificate_fault(base64: &str) -> Option<String> {
+    use x509_parser::{
+        pem::Pem,
+        prelude::{FromDer, X509Certificate},
+    };
+    let bytes = STANDARD.decode(base64).unwrap_or_default();
+    if bytes.is_empty() {
+        return None;
+    }
+    let mut blocks = 0;
+    for block in Pem::iter_from_buffer(&bytes) {
+        let Ok(block) = block else { break };
+        if block.label != "CERTIFICATE" {
+            return Some(format!("only CERTIFICATE PEM blocks are allowed, found {:?}", block.label));
+        }
+        blocks += 1;
+        if X509Certificate::from_der(&block.contents).is_err() {
+            return Some("x509: malformed certificate".to_owned());
+        }
+    }
+    (blocks == 0).then(|| "must contain at least one CERTIFICATE PEM block".to_owned())
+}
+
+// An approval, denial or failure stays; so does a certificate. Approvals come
+// by their own way only, certificates by that of the status.
+fn update(part: Part<'_>, new: &Object, old: &Object) -> Vec<FieldError> {
     let path = FieldPath::new("status").child("conditions");
     let mut errors = Vec::new();
     for kind in ["Approved", "Denied", "Failed"] {
@@ -277,11 +322,26 @@ fn update(new: &Object, old: &Object) -> Vec<FieldError> {
             ));
         }
     }
-    let certificate = |it| text(field(it, &["status", "certificate"])).to_owned();
-    let before = certificate(old);
-    if !before.is_empty() && before != certificate(new) {
+    for kind in VERDICTS.into_iter().filter(|_| part != Part::Other("approval")) {
+        let (before, now) = (of_type(old, kind), of_type(new, kind));
+        let what = match now.len().cmp(&before.len()) {
+            Ordering::Less => continue,
+            Ordering::Greater => "add",
+            Ordering::Equal if before == now => continue,
+            Ordering::Equal => "modify",
+        };
+        errors.push(FieldError::forbidden(
+            &path,
+            format!("updates may not {what} a condition of type {kind:?}"),
+        ));
+    }
+    if issued(old) != issued(new) {
         let path = FieldPath::new("status").child("certificate");
-        errors.push(FieldError::forbidden(&path, "updates may not change existing certificate content"));
+        if part != Part::Status {
+            errors.push(FieldError::forbidden(&path, "updates may not set certificate content"));
+        } else if !issued(old).is_empty() {
+            errors.push(FieldError::forbidden(&path, "updates may not modify existing certificate content"));
+        }
     }
     errors
 }

@@ -1,6 +1,12 @@
 //! Cluster trust bundles.
 
+use std::collections::BTreeMap;
+
 use coracle_api::{FieldError, FieldPath, Object, format};
+use x509_parser::{
+    pem::Pem,
+    prelude::{FromDer, X509Certificate},
+};
 
 use super::certificatesigningrequests::signer_name;
 use crate::resources::{
@@ -22,9 +28,6 @@ impl Strategy for ClusterTrustBundles {
         let signer = new.get_str(&["spec", "signerName"]);
         let path = FieldPath::new("spec").child("signerName");
         let mut errors = Vec::new();
-        if !signer.is_empty() {
-            errors.extend(signer_name(signer, &path));
-        }
         let named = FieldPath::new("metadata").child("name");
         let prefix = format!("{}:", signer.replace('/', ":"));
         if !signer.is_empty() && !new.name().starts_with(&prefix) {
@@ -35,13 +38,13 @@ impl Strategy for ClusterTrustBundles {
             let detail = "ClusterTrustBundle without signer name must not have \":\" in its name";
             errors.push(FieldError::invalid(&named, new.name(), detail));
         }
-        if new.get_str(&["spec", "trustBundle"]).is_empty() {
-            let path = FieldPath::new("spec").child("trustBundle");
-            errors.push(FieldError::invalid(
-                &path,
-                "<value omitted>",
-                "at least one trust anchor must be provided",
-            ));
+        if !signer.is_empty() {
+            errors.extend(signer_name(signer, &path));
+        }
+        let bundle = new.get_str(&["spec", "trustBundle"]);
+        // What was taken once is not read again.
+        if old.is_none_or(|old| old.get_str(&["spec", "trustBundle"]) != bundle) {
+            errors.extend(anchors(bundle));
         }
         if old.is_some_and(|old| old.get_str(&["spec", "signerName"]) != signer) {
             errors.push(FieldError::invalid(&path, signer, IMMUTABLE));
@@ -65,6 +68,44 @@ impl Strategy for ClusterTrustBundles {
     fn selectable(&self, object: &Object) -> Vec<(&'static str, String)> {
         vec![("spec.signerName", object.get_str(&["spec", "signerName"]).to_owned())]
     }
+}
+
+// What is wrong with a bundle of trust anchors in PEM.
+fn anchors(bundle: &str) -> Vec<FieldError> {
+    const MAX: usize = 1024 * 1024;
+    let path = FieldPath::new("spec").child("trustBundle");
+    if bundle.len() > MAX {
+        return vec![FieldError::too_long(&path, MAX)];
+    }
+    let invalid = |detail: String| FieldError::invalid(&path, "<value omitted>", detail);
+    let mut errors = Vec::new();
+    let mut seen: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
+    for (index, block) in Pem::iter_from_buffer(bundle.as_bytes()).map_while(Result::ok).enumerate() {
+        match anchor_fault(&block) {
+            Some(fault) => errors.push(invalid(format!("entry {index} {fault}"))),
+            None => seen.entry(block.contents).or_default().push(index),
+        }
+    }
+    if !errors.is_empty() {
+        return errors;
+    }
+    if seen.is_empty() {
+        return vec![invalid("at least one trust anchor must be provided".to_owned())];
+    }
+    let twice = seen.values().filter(|indices| indices.len() > 1);
+    let list = |indices: &[usize]| indices.iter().map(usize::to_string).collect::<Vec<_>>().join(" ");
+    twice.map(|indices| invalid(format!("duplicate trust anchor (indices [{}])", list(indices)))).collect()
+}
+
+fn anchor_fault(block: &Pem) -> Option<String> {
+    if block.label != "CERTIFICATE" {
+        return Some(format!("has bad block type: {}", block.label));
+    }
+    let Ok((_, certificate)) = X509Certificate::from_der(&block.contents) else {
+        return Some("does not parse as X.509".to_owned());
+    };
+    let authority = certificate.basic_constraints().ok().flatten().is_some_and(|it| it.value.ca);
+    (!authority).then(|| "does not have the CA bit set".to_owned())
 }
 
 /// The columns.

@@ -1,16 +1,20 @@
 //! Pod certificate requests.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use coracle_api::{FieldError, FieldPath, Object, format};
-use serde_json::json;
+use serde_json::{Value, json};
+use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
 
 use super::certificatesigningrequests::signer_name;
 use crate::resources::{
     Column, Part, Strategy, Write,
     columns::{NAME, labels, show},
     rules::IMMUTABLE,
-    separate,
-    tree::{field, list, section, text},
+    separate_wholly,
+    tree::{field, list, number, section, text},
 };
+
+const MAX_UID: usize = 128;
 
 /// The behaviour of pod certificate requests.
 pub struct PodCertificateRequests;
@@ -21,7 +25,7 @@ impl Strategy for PodCertificateRequests {
     }
 
     fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
-        separate(write, new, old);
+        separate_wholly(write, new, old);
     }
 
     fn validate(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
@@ -34,12 +38,25 @@ impl Strategy for PodCertificateRequests {
             (_, Some(_)) => Vec::new(),
             (_, None) => {
                 let mut errors = signer_name(new.get_str(&["spec", "signerName"]), &spec.child("signerName"));
-                for name in ["podName", "serviceAccountName", "nodeName"] {
+                errors.extend(annotations(field(new, &["spec", "unverifiedUserAnnotations"])));
+                for (name, uid) in [
+                    ("podName", "podUID"),
+                    ("serviceAccountName", "serviceAccountUID"),
+                    ("nodeName", "nodeUID"),
+                ] {
                     let value = new.get_str(&["spec", name]);
                     let faults = format::dns1123_subdomain(value);
                     let path = spec.child(name);
                     errors.extend(faults.into_iter().map(|fault| FieldError::invalid(&path, value, fault)));
+                    let (value, path) = (new.get_str(&["spec", uid]), spec.child(uid));
+                    if value.is_empty() {
+                        errors.push(FieldError::invalid(&path, value, "must not be empty"));
+                    } else if value.len() > MAX_UID {
+                        errors.push(FieldError::too_long(&path, MAX_UID));
+                    }
                 }
+                errors.extend(duration(section(new, "spec")));
+                errors.extend(proof(section(new, "spec")));
                 errors
             }
         }
@@ -64,6 +81,64 @@ impl Strategy for PodCertificateRequests {
             ("spec.podName", of("podName")),
             ("spec.nodeName", of("nodeName")),
         ]
+    }
+}
+
+// Each key has a domain; their case does not matter.
+fn annotations(annotations: &Value) -> Vec<FieldError> {
+    let path = FieldPath::new("spec").child("unverifiedUserAnnotations");
+    let keys = annotations.as_object().into_iter().flatten().map(|(key, _)| key.to_lowercase());
+    let of_key = |key: String| -> Vec<FieldError> {
+        if key.is_empty() {
+            return vec![FieldError::required(&path, "")];
+        }
+        let faults = format::qualified_name(&key);
+        if !faults.is_empty() {
+            return faults.into_iter().map(|fault| FieldError::invalid(&path, key.as_str(), fault)).collect();
+        }
+        if key.contains('/') {
+            return Vec::new();
+        }
+        let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        vec![FieldError::invalid(&path, key.as_str(), detail)]
+    };
+    keys.flat_map(of_key).collect()
+}
+
+// Seconds that the signers of Kubernetes itself, and all others, may be asked for.
+fn duration(spec: &Value) -> Option<FieldError> {
+    let of_kubernetes = text(&spec["signerName"]).starts_with("kubernetes.io/");
+    let (least, most) = (3600, if of_kubernetes { 86_400 } else { 7_862_400 });
+    let seconds = &spec["maxExpirationSeconds"];
+    (!(least..=most).contains(&number(seconds))).then(|| {
+        let path = FieldPath::new("spec").child("maxExpirationSeconds");
+        FieldError::invalid(&path, seconds.clone(), format!("must be in the range [{least}, {most}]"))
+    })
+}
+
+// The key is shown by a request for a certificate, or by itself and a signature.
+fn proof(spec: &Value) -> Option<FieldError> {
+    let path = FieldPath::new("spec");
+    let given = |name: &str| !text(&spec[name]).is_empty();
+    match (given("stubPKCS10Request"), given("pkixPublicKey"), given("proofOfPossession")) {
+        (true, false, false) => {
+            let der = STANDARD.decode(text(&spec["stubPKCS10Request"])).unwrap_or_default();
+            let path = path.child("stubPKCS10Request");
+            request_fault(&der).map(|fault| FieldError::invalid(&path, Value::Null, fault).valueless())
+        }
+        (false, true, true) => None,
+        _ => {
+            let detail =
+                "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set";
+            Some(FieldError::invalid(&path, Value::Null, detail).valueless())
+        }
+    }
+}
+
+fn request_fault(der: &[u8]) -> Option<&'static str> {
+    match X509CertificationRequest::from_der(der) {
+        Ok((rest, _)) if rest.is_empty() => None,
+        _ => Some("must be a valid PKCS#10 CSR"),
     }
 }
 

@@ -90,7 +90,7 @@ static SUBSET: &[Check] = &[
 static ADDRESS: &[Check] = &[
     Check::With(|address, errors| errors.extend(addresses::ip(address.text("ip"), &address.path_of("ip")))),
     Check::Field("hostname", &[Rule::Format(format::dns1123_label)]),
-    Check::Field("nodeName", &[Rule::Format(format::dns1123_subdomain)]),
+    Check::Pointer("nodeName", &[Rule::Format(format::dns1123_subdomain)]),
     Check::With(|address, errors| {
         errors.extend(addresses::endpoint_ip(address.text("ip"), &address.path_of("ip")));
     }),
@@ -101,7 +101,7 @@ static PORT: &[Check] = &[
     Check::Field("name", &[Rule::Format(format::dns1123_label)]),
     Check::With(port_number),
     Check::Field("protocol", &[Rule::Required(""), Rule::OneOf(PROTOCOLS)]),
-    Check::Field("appProtocol", &[Rule::Format(format::qualified_name)]),
+    Check::Pointer("appProtocol", &[Rule::Format(format::qualified_name)]),
 ];
 
 /// Requires a name of a port that is not alone.

@@ -28,7 +28,12 @@ impl Strategy for LimitRanges {
         }
     }
 
-    fn prepare(&self, _write: &Write<'_>, _new: &mut Object, _old: Option<&Object>) {}
+    fn prepare(&self, _write: &Write<'_>, new: &mut Object, _old: Option<&Object>) {
+        // They alone need no name: they get one that nobody else has.
+        if new.name().is_empty() {
+            new.set_meta("name", Some(uuid::Uuid::new_v4().to_string().into()));
+        }
+    }
 
     fn validate(&self, _write: &Write<'_>, new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
         let path = FieldPath::new("spec").child("limits");

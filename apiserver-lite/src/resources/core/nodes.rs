@@ -109,7 +109,7 @@ fn node(new: &Object) -> Vec<FieldError> {
     let swap = field(new, &["status", "nodeInfo", "swap", "capacity"]);
     if swap.as_i64().is_some_and(|capacity| capacity <= 0) {
         let path = FieldPath::new("metadata").child("nodeSwapStatus").child("capacity");
-        errors.push(FieldError::invalid(&path, swap.clone(), "must be greater than 0"));
+        errors.push(FieldError::invalid(&path, swap.clone(), "must be greater than zero"));
     }
     errors.extend(features(new));
     errors.extend(pod_cidrs(new));

@@ -117,7 +117,7 @@ pub static SPEC: &[Check] = &[
     Check::With(access_modes),
     Check::With(size),
     Check::Field("storageClassName", &[Rule::Format(format::dns1123_subdomain)]),
-    Check::Field("volumeMode", &[Rule::OneOf(VOLUME_MODES)]),
+    Check::Pointer("volumeMode", &[Rule::OneOf(VOLUME_MODES)]),
     Check::Within("dataSource", SOURCE),
     Check::Within("dataSourceRef", SOURCE),
     Check::Within("dataSourceRef", &[Check::Field("namespace", &[Rule::Format(format::dns1123_label)])]),

@@ -106,7 +106,7 @@ static SPEC: &[Check] = &[
     Check::With(volume_sources::check),
     Check::With(recycled_root),
     Check::Field("storageClassName", &[Rule::Format(format::dns1123_subdomain)]),
-    Check::Field("volumeMode", &[Rule::OneOf(VOLUME_MODES)]),
+    Check::Pointer("volumeMode", &[Rule::OneOf(VOLUME_MODES)]),
     Check::With(attributes_class),
 ];
 

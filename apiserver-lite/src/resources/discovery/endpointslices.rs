@@ -124,11 +124,11 @@ fn ports(slice: &Place<'_>, errors: &mut Errors) {
 
 static PORT: &[Check] = &[
     Check::Field("protocol", &[Rule::Required(""), Rule::OneOf(PROTOCOLS)]),
-    Check::Field("appProtocol", &[Rule::Format(format::qualified_name)]),
+    Check::Pointer("appProtocol", &[Rule::Format(format::qualified_name)]),
 ];
 
 static ENDPOINT: &[Check] = &[
-    Check::Field("nodeName", &[Rule::Format(format::dns1123_subdomain)]),
+    Check::Pointer("nodeName", &[Rule::Format(format::dns1123_subdomain)]),
     Check::With(|endpoint, errors| {
         if let Some(topology) = endpoint.field("deprecatedTopology") {
             meta::validate_labels(&topology, errors);

@@ -67,7 +67,7 @@ pub fn domain_path(text: &str, path: &FieldPath) -> Vec<FieldError> {
 static CLASS: &[Check] = &[Check::Within("spec", &[Check::Within("parameters", PARAMETERS)])];
 
 static PARAMETERS: &[Check] = &[
-    Check::Field("apiGroup", &[Rule::Format(format::dns1123_subdomain)]),
+    Check::Pointer("apiGroup", &[Rule::Format(format::dns1123_subdomain)]),
     Check::Field("kind", &[Rule::Required(""), Rule::Format(format::path_segment_name)]),
     Check::Field("name", &[Rule::Required(""), Rule::Format(format::path_segment_name)]),
     Check::With(scope),

@@ -73,7 +73,7 @@ static SPEC: &[Check] = &[
     Check::Within("defaultBackend", &[Check::With(backend)]),
     Check::Each("rules", RULE),
     Check::Each("tls", TLS),
-    Check::Field("ingressClassName", &[Rule::Format(format::dns1123_subdomain)]),
+    Check::Pointer("ingressClassName", &[Rule::Format(format::dns1123_subdomain)]),
 ];
 
 static RULE: &[Check] = &[

@@ -1,10 +1,11 @@
 //! IP addresses: who has which cluster address.
 
 use coracle_api::{FieldError, FieldPath, Object, format};
+use serde_json::Value;
 
 use crate::resources::{
     Column, Strategy, Write,
-    columns::NAME,
+    columns::{AGE, NAME},
     core::addresses,
     rules::{self, Check, IMMUTABLE, Rule},
     tree::{field, text},
@@ -19,18 +20,16 @@ impl Strategy for IpAddresses {
     fn validate(&self, _write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
         let parent = field(new, &["spec", "parentRef"]);
         let path = FieldPath::new("spec").child("parentRef");
-        if let Some(old) = old {
-            let same = parent == field(old, &["spec", "parentRef"]);
-            return if same {
-                Vec::new()
-            } else {
-                vec![FieldError::invalid(&path, parent.clone(), IMMUTABLE)]
-            };
+        let mut errors = if parent.is_null() {
+            vec![FieldError::required(&path, "")]
+        } else {
+            rules::validate(ADDRESS, new, None)
+        };
+        if old.is_some_and(|old| parent != field(old, &["spec", "parentRef"])) {
+            // Upstream's text has a pointer there, which it does not follow.
+            errors.push(FieldError::invalid(&path, Value::Null, IMMUTABLE));
         }
-        if parent.is_null() {
-            return vec![FieldError::required(&path, "")];
-        }
-        rules::validate(ADDRESS, new, None)
+        errors
     }
 
     fn name(&self, name: &str, _prefix: bool) -> Vec<String> {
@@ -69,4 +68,5 @@ pub static COLUMNS: &[Column] = &[
         "parentRef references the resource that an IPAddress is attached to. An IPAddress must reference a parent object.",
         |it, _| parent(it).into(),
     ),
+    AGE,
 ];

@@ -8,7 +8,7 @@ use crate::resources::{
     columns::{AGE, NAME},
     core::addresses,
     rules::IMMUTABLE,
-    separate,
+    separate_wholly,
     tree::{field, texts},
 };
 
@@ -17,7 +17,7 @@ pub struct ServiceCidrs;
 
 impl Strategy for ServiceCidrs {
     fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
-        separate(write, new, old);
+        separate_wholly(write, new, old);
     }
 
     fn validate(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {

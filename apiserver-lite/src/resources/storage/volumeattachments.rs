@@ -8,7 +8,7 @@ use crate::resources::{
     columns::{AGE, NAME, as_name, boolean, show},
     core::volume_sources::csi_driver,
     rules::IMMUTABLE,
-    separate,
+    separate_wholly,
     tree::{entries, section, text},
 };
 
@@ -17,7 +17,7 @@ pub struct VolumeAttachments;
 
 impl Strategy for VolumeAttachments {
     fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
-        separate(write, new, old);
+        separate_wholly(write, new, old);
     }
 
     fn validate(&self, _write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {

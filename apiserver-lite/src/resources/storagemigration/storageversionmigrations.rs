@@ -6,7 +6,7 @@ use crate::resources::{
     Column, Part, Strategy, Write,
     columns::NAMED,
     rules::IMMUTABLE,
-    separate,
+    separate_wholly,
     tree::{field, list, section, text},
 };
 
@@ -15,7 +15,7 @@ pub struct StorageVersionMigrations;
 
 impl Strategy for StorageVersionMigrations {
     fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
-        separate(write, new, old);
+        separate_wholly(write, new, old);
     }
 
     fn validate(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {

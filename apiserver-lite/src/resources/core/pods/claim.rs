@@ -27,7 +27,7 @@ pub static SPEC: &[Check] = &[
     Check::With(access_modes),
     Check::With(storage),
     Check::Field("storageClassName", &[Rule::Format(format::dns1123_subdomain)]),
-    Check::Field("volumeMode", &[Rule::OneOf(&["Block", "Filesystem"])]),
+    Check::Pointer("volumeMode", &[Rule::OneOf(&["Block", "Filesystem"])]),
     Check::Within("dataSource", SOURCE),
     Check::Within("dataSourceRef", SOURCE),
     Check::Within("dataSourceRef", &[Check::Field("namespace", &[Rule::Format(format::dns1123_label)])]),

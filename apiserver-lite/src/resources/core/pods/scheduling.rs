@@ -131,6 +131,6 @@ static CLAIM_NAME: &[Check] =
     &[Check::Field("name", &[Rule::Required(""), Rule::Format(format::dns1123_label)])];
 
 static CLAIM_SOURCE: &[Check] = &[
-    Check::Field("resourceClaimName", &[Rule::Format(format::dns1123_subdomain)]),
-    Check::Field("resourceClaimTemplateName", &[Rule::Format(format::dns1123_subdomain)]),
+    Check::Pointer("resourceClaimName", &[Rule::Format(format::dns1123_subdomain)]),
+    Check::Pointer("resourceClaimTemplateName", &[Rule::Format(format::dns1123_subdomain)]),
 ];

@@ -19,7 +19,7 @@ const ID: &[Rule] = &[Rule::Within(0, i32::MAX as i64)];
 pub static CONTAINER: &[Check] = &[
     Check::Field("runAsUser", ID),
     Check::Field("runAsGroup", ID),
-    Check::Field("procMount", &[Rule::OneOf(&["Default", "Unmasked"])]),
+    Check::Pointer("procMount", &[Rule::OneOf(&["Default", "Unmasked"])]),
     Check::With(|context, errors| {
         let host_users =
             context.within("spec").is_none_or(|spec| spec.get("hostUsers") != Some(&false.into()));
@@ -198,7 +198,7 @@ fn sysctl_namespace(name: &str) -> Option<&'static str> {
 }
 
 static WINDOWS: &[Check] = &[
-    Check::Field("gmsaCredentialSpecName", &[Rule::Format(format::dns1123_subdomain)]),
+    Check::Pointer("gmsaCredentialSpecName", &[Rule::Format(format::dns1123_subdomain)]),
     Check::With(|options, errors| {
         let Some(spec) = options.get("gmsaCredentialSpec").and_then(Value::as_str) else { return };
         let detail = match spec.len() {

@@ -29,7 +29,8 @@ fn write(
     dry_run: bool,
 ) -> Result<(Object, Claim), String> {
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
-    let write = Write { part: Part::Whole, now, user: "", dry_run, api_version: "v1" };
+    let write =
+        Write { part: Part::Whole, now, user: &crate::authn::User::default(), dry_run, api_version: "v1" };
     let mut new = new.clone();
     services.default(&mut new);
     services.prepare(&write, &mut new, old);
@@ -218,7 +219,7 @@ fn addresses_are_of_all_networks_and_of_nobody_else() {
             &Write {
                 part: Part::Whole,
                 now: jiff::Timestamp::UNIX_EPOCH,
-                user: "",
+                user: &crate::authn::User::default(),
                 dry_run: false,
                 api_version: "v1",
             },
