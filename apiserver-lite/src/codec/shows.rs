@@ -63,6 +63,12 @@ impl Shows {
     /// The JSON of a record's metadata.
     pub fn metadata(&self, row: &Row, record: &Record) -> Bytes {
         let bytes = shown(row, record);
+        let carriers = row.strategy.carriers();
+        if !carriers.is_empty() {
+            let object = json::parse_stored(&bytes);
+            let metadata = table::without(&object, carriers).metadata().cloned().unwrap_or_default();
+            return serde_json::Value::Object(metadata).to_string().into();
+        }
         let head = list::head(&row.facts.api_version(), &row.facts.gvk.kind);
         // The end is that of the bytes as they are stored.
         let stored = bytes.as_ptr() == record.bytes.as_ptr();
@@ -108,13 +114,7 @@ impl Shows {
                 let end = json::inner(&bytes).len();
                 bytes.slice(..end)
             }
-            Include::Metadata if row.strategy.carriers().is_empty() => self.metadata(row, record),
-            Include::Metadata => {
-                let object = object.get_or_insert_with(parsed);
-                let shown = table::without(object, row.strategy.carriers());
-                let metadata = shown.metadata().cloned().unwrap_or_default();
-                serde_json::Value::Object(metadata).to_string().into()
-            }
+            Include::Metadata => self.metadata(row, record),
         };
         list::Item { own, shown }
     }

@@ -174,7 +174,8 @@ pub fn object(
             return Ok(value_in(&output, status, &codec::json::tree(&bytes)));
         }
         Form::Partial(version) => {
-            let value = partial::object(&shown.object(row), version);
+            let object = shown.object(row);
+            let value = partial::object(&table::without(&object, row.strategy.carriers()), version);
             return Ok(value_in(&output, status, &value));
         }
         Form::PartialList(_) => return Err(partial::no_list(&row.facts)),
