@@ -3,8 +3,11 @@
 //! A file is a list of entries, run in order in a namespace of the file's own (`{{ns}}`). An entry is
 //! - an exchange: see [`Exchange`] for its fields;
 //! - `let: {NAME: VALUE...}`: variables for what follows in the file; or
-//! - `for: [CASE...]` (or a variable that is such a list) with `each: [ENTRY...]`: the entries once for each case, whose fields (or, of a string,
-//!   `it`) are variables.
+//! - `for: [CASE...]` (or a variable that is such a list) with `each: [ENTRY...]`: the entries once for each case,
+//!   whose fields (or, of a string, `it`) are variables.
+//!
+//! `yet: [KIND...]` in an exchange of all kinds (`{{k}}`) names those for which ours still answers otherwise: for them
+//! it is asked, and not compared.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -60,6 +63,9 @@ pub struct Exchange {
     /// Compares only these parts of the body, by JSON pointer.
     #[serde(default)]
     pub only: Vec<String>,
+    /// Whether ours is known to answer otherwise still.
+    #[serde(default)]
+    pub yet: bool,
     /// Asks again, for some seconds, until the answer has this value at each JSON pointer.
     #[serde(default)]
     pub until: BTreeMap<String, Value>,
@@ -179,6 +185,11 @@ fn unfold(entries: &[Value], mut variables: Variables, exchanges: &mut Vec<Excha
         } else {
             let mut exchange = expand(entry, &variables);
             if let Value::Object(fields) = &mut exchange {
+                // Of a list of kinds remains whether this one is in it.
+                if let Some(kinds) = fields.remove("yet") {
+                    let has = |kind| kinds.as_array().is_some_and(|it| it.contains(kind));
+                    fields.insert("yet".to_owned(), variables.get("k").is_some_and(has).into());
+                }
                 // A case need not change the body in both ways.
                 fields.retain(|name, value| !(matches!(name.as_str(), "set" | "drop") && value.is_string()));
             }
