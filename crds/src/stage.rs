@@ -1,5 +1,8 @@
 //! How simulated pods and nodes move on: KWOK's Stage, with expressions in CEL.
 
+// Columns of one type are no duplicates.
+#![allow(clippy::duplicated_attributes)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
