@@ -30,7 +30,7 @@ async fn streams_that_are_reset_at_once_end_the_connection() -> Outcome {
         honest.is_served().await?;
         let before = resident();
         let mut hostile = Http2::connect(&target).await?;
-        let head = get("/api/v1/pods?watch=1", &[]);
+        let head = get("/api/v1/podtemplates?watch=1", &[]);
         for batch in 0..5 {
             let mut frames = Vec::new();
             for at in 0..100 {
@@ -50,7 +50,7 @@ async fn streams_that_are_reset_at_once_end_the_connection() -> Outcome {
         honest.is_served().await?;
         grew_little(before);
         // Nothing of it goes on.
-        while honest.metric("apiserver_longrunning_requests", &["resource=\"pods\""]).await? > 0.0 {
+        while honest.metric("apiserver_longrunning_requests", &["resource=\"podtemplates\""]).await? > 0.0 {
             tokio::task::yield_now().await;
         }
         Ok(target)
@@ -93,7 +93,7 @@ async fn floods_of_small_frames_fill_nothing() -> Outcome {
 async fn streams_past_the_limit_are_refused() -> Outcome {
     against(Options::default(), async |target| {
         let mut hostile = Http2::connect(&target).await?;
-        let head = get("/api/v1/pods?watch=1", &[]);
+        let head = get("/api/v1/podtemplates?watch=1", &[]);
         let mut refused = 0;
         for at in 0..1000 {
             hostile.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1 + 2 * at, &head)).await?;
@@ -110,7 +110,7 @@ async fn streams_past_the_limit_are_refused() -> Outcome {
         }
         let mut honest = target.client(Protocol::Http2).await?;
         honest.is_served().await?;
-        let watches = honest.metric("apiserver_longrunning_requests", &["resource=\"pods\""]).await?;
+        let watches = honest.metric("apiserver_longrunning_requests", &["resource=\"podtemplates\""]).await?;
         assert!(watches <= 250.0, "{watches}");
         Ok(target)
     })

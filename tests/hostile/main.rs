@@ -37,7 +37,7 @@ impl Target {
     pub async fn start(options: Options) -> Outcome<Self> {
         let pki = Pki::ephemeral(&["127.0.0.1".parse()?])?;
         let listen = Some(([127, 0, 0, 1], 0).into());
-        let controllers = "-*".to_owned();
+        let controllers = "serviceaccount-controller".to_owned();
         let cluster = Cluster::start(Options {
             nodes: 0,
             scheduler: false,

@@ -34,7 +34,8 @@ pub(super) fn time(bytes: &[u8], micros: bool) -> Result<Value, ProtobufError> {
             _ => {}
         }
     }
-    if (seconds, nanos) == (0, 0) {
+    // Only no message at all is no time: one of zeros is the epoch.
+    if bytes.is_empty() {
         return Ok(Value::Null);
     }
     let time = Timestamp::new(seconds, nanos).map_err(|_| ProtobufError::Content("seconds".to_owned()))?;
