@@ -166,6 +166,9 @@ async fn what_no_site_can_be_is_refused() -> Outcome {
             "{page:?} {replicas}: {refused:?}"
         );
     }
+    // The operator is at work: one that is stopped before it has seen the sites does not end.
+    world.site("good", "x", 0).await?;
+    world.until("good", ready(0)).await?;
     world.stop().await
 }
 
