@@ -160,7 +160,7 @@ async fn all(server: &ApiServer, info: &RequestInfo, kind: &str, of: fn(&Check) 
         let _ = writeln!(
             lines,
             "warn: some health checks cannot be excluded: no matches for {}",
-            unknown.join(", ")
+            unknown.join(",")
         );
     }
     if failed {

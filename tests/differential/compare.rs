@@ -1,5 +1,6 @@
 //! Where two answers differ.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -110,6 +111,7 @@ impl Comparison {
         match (a, b) {
             (Value::Object(x), Value::Object(y)) => {
                 let of_list = x.contains_key("items")
+                    || x.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"))
                     || x.contains_key("rows")
                     || x.get("type").is_some_and(|t| t == "BOOKMARK")
                     || (of_list && !x.contains_key("apiVersion"))
@@ -205,6 +207,15 @@ impl Comparison {
     }
 
     fn text(&mut self, at: &str, a: &str, b: &str) {
+        // Go goes through the fields of an object in any order.
+        let any_order = a.starts_with("failed to create typed patch object");
+        let [a, b] = &[a, b].map(|text| {
+            let mut lines: Vec<&str> = text.lines().collect();
+            if any_order {
+                lines.sort_unstable();
+            }
+            if any_order { Cow::Owned(lines.join("\n")) } else { Cow::Borrowed(text) }
+        });
         let (text_a, names_a) = mask::cut_names(a, &self.prefixes);
         let (text_b, names_b) = mask::cut_names(b, &self.prefixes);
         let (skeleton_a, pieces_a) = mask::cut(&text_a, &self.since);

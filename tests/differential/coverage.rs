@@ -39,9 +39,9 @@ impl Coverage {
     pub fn note(&mut self, exchange: &Exchange, status: u16) {
         let Some((method, url)) = exchange.request.split_once(' ') else { return };
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        let Some((row, rest)) = RESOURCES.iter().find_map(|row| Some((row, rest(row, path)?))) else {
-            return;
-        };
+        // A path within a namespace is one below the namespace as well.
+        let matching = RESOURCES.iter().filter_map(|row| Some((row, rest(row, path)?)));
+        let Some((row, rest)) = matching.min_by_key(|(_, rest)| rest.len()) else { return };
         let subresource = rest.split('/').nth(1).unwrap_or_default();
         let named = !rest.is_empty();
         let success = (200..300).contains(&status);

@@ -66,7 +66,7 @@ pub struct Exchange {
     /// Whether ours is known to answer otherwise still.
     #[serde(default)]
     pub yet: bool,
-    /// Asks again, for some seconds, until the answer has this value at each JSON pointer.
+    /// Asks again, for some seconds, until the answer has this value at each JSON pointer; a text is at the empty one.
     #[serde(default)]
     pub until: BTreeMap<String, Value>,
 }

@@ -143,6 +143,7 @@ impl Side {
             };
             let settled = exchange.until.iter().all(|(pointer, expected)| match &answer.body {
                 Body::Tree(tree) => tree.pointer(pointer) == Some(expected),
+                Body::Text(text) => pointer.is_empty() && expected == text.as_str(),
                 _ => false,
             });
             if settled || Instant::now() > deadline {

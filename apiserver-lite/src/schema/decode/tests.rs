@@ -230,10 +230,11 @@ fn gives_the_canonical_form() {
     );
     let pod = |spec: Value| with(meta("Pod", "v1"), json!({"spec": spec, "status": {}}));
     check("pods", "{}", pod(json!({"containers": null})));
+    // Whoever sends an empty list owns it; it is none once that is noted.
     check(
         "pods",
         r#"{"spec":{"containers":[],"volumes":[],"hostNetwork":false,"priority":0}}"#,
-        pod(json!({"containers": null, "priority": 0})),
+        pod(json!({"containers": [], "priority": 0})),
     );
     check(
         "pods",

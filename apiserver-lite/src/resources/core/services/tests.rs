@@ -94,7 +94,7 @@ fn bad_services_are_refused_as_upstream_refuses_them() {
     let cases = [
         (
             json!({"ports": port(), "clusterIP": "1.2.3.4"}),
-            "Service \"a\" is invalid: spec.clusterIPs: Invalid value: [\"1.2.3.4\"]: failed to allocate IP 1.2.3.4: the provided IP (1.2.3.4) is not in the valid range. The range of valid IPs is 10.96.0.0/12",
+            "Service \"a\" is invalid: spec.clusterIPs: Invalid value: [\"1.2.3.4\"]: failed to allocate IP 1.2.3.4: the provided network does not match the current range",
         ),
         (
             json!({"ports": port(), "ipFamilyPolicy": "RequireDualStack"}),
