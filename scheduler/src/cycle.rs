@@ -58,6 +58,7 @@ pub struct Search<'a> {
 
 /// What a cycle leads to.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and never kept")]
 pub enum Decision {
     /// The pod goes to this node.
     Node(String),

@@ -138,7 +138,7 @@ pub async fn cordon(client: Client, namespace: String) -> Outcome {
     let unschedulable = |node: &Node| node.spec.as_ref().and_then(|spec| spec.unschedulable);
     assert_eq!(unschedulable(&nodes.cordon(&name).await?), Some(true));
     let cordoned = nodes.list(&ListParams::default().fields("spec.unschedulable=true")).await?;
-    assert_eq!(cordoned.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), [name.clone()]);
+    assert_eq!(cordoned.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), std::slice::from_ref(&name));
     assert_ne!(unschedulable(&nodes.uncordon(&name).await?), Some(true));
     nodes.delete(&name, &Default::default()).await?;
     Ok(())

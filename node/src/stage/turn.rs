@@ -143,7 +143,7 @@ mod tests {
         let mut turn = Turn::default();
         let now = Timestamp::UNIX_EPOCH;
         for played in 0..30 {
-            turn.draw(&[stage.clone()], stage.clone(), now);
+            turn.draw(std::slice::from_ref(&stage), stage.clone(), now);
             match turn.course(now) {
                 Course::Play(_) => turn.played(played, now),
                 Course::Wait(wait) => {

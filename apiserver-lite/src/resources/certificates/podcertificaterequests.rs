@@ -137,7 +137,7 @@ fn proof(spec: &Value) -> Option<FieldError> {
 
 fn request_fault(der: &[u8]) -> Option<&'static str> {
     match X509CertificationRequest::from_der(der) {
-        Ok((rest, _)) if rest.is_empty() => None,
+        Ok(([], _)) => None,
         _ => Some("must be a valid PKCS#10 CSR"),
     }
 }

@@ -128,10 +128,11 @@ fn substitute(tree: &mut IdedExpr, name: &str, value: &IdedExpr) {
 fn by_domain(mut tree: IdedExpr) -> IdedExpr {
     below(&mut tree.expr, &mut |part| *part = by_domain(std::mem::take(part)));
     match &mut tree.expr {
-        Expr::Call(call) if call.func_name == operators::INDEX => {
-            if call.args.first().is_some_and(|map| is_domains(&map.expr)) {
-                call.func_name = DOMAIN.to_owned();
-            }
+        Expr::Call(call)
+            if call.func_name == operators::INDEX
+                && call.args.first().is_some_and(|map| is_domains(&map.expr)) =>
+        {
+            call.func_name = DOMAIN.to_owned();
         }
         Expr::Select(select) if !select.test && is_domains(&select.operand.expr) => {
             let name = LiteralValue::String(select.field.as_str().into());

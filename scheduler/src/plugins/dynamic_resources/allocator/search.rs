@@ -322,7 +322,8 @@ impl<'a> Search<'a> {
         let Some(candidate) = self.candidates.get(device) else { return Ok(false) };
         let (pool, slice, it) = (candidate.pool, candidate.slice, candidate.device);
         let is_shared = it.allow_multiple_allocations == Some(true);
-        if !(request.admin && is_shared) && !self.is_free(request, at, device) {
+        let is_watched = request.admin && is_shared;
+        if !is_watched && !self.is_free(request, at, device) {
             return Ok(false);
         }
         // Who shares a device adds nothing to what the first took.
