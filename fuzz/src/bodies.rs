@@ -27,8 +27,11 @@ use coracle_api::{
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Map, Value};
 
+/// What a target does with an input.
+pub type Body = fn(&[u8]);
+
 /// All of them, by name.
-pub const ALL: &[(&str, fn(&[u8]))] = &[
+pub const ALL: &[(&str, Body)] = &[
     ("accept", accept),
     ("apply", apply),
     ("decode", decode),

@@ -80,8 +80,11 @@ fn pod(name: &str) -> PodInfo {
     PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap()))
 }
 
+/// The nodes that are left; those refused, why, and whether for good.
+type Filtered = (Vec<String>, Vec<(String, String, bool)>);
+
 /// What is left of the nodes `a`, `b` and `c`, and why the others are not.
-fn filtered(extenders: &[Extender]) -> Result<(Vec<String>, Vec<(String, String, bool)>), String> {
+fn filtered(extenders: &[Extender]) -> Result<Filtered, String> {
     let mut rejected = Vec::new();
     let left = passed(extenders, &pod("p"), nodes(&["a", "b", "c"]), |node, why| {
         rejected.push((node, why.reasons.join(", "), why.resolvable));
