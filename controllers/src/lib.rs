@@ -10,6 +10,7 @@ mod deployment;
 mod device_taint_eviction;
 pub mod devices;
 mod disruption;
+mod drive_away;
 mod endpoint_slice;
 mod endpoint_slice_mirroring;
 mod endpoints;
@@ -18,6 +19,8 @@ pub mod framework;
 mod garbage_collector;
 mod history;
 mod job;
+#[cfg(test)]
+mod merge;
 mod namespace;
 mod node_lifecycle;
 pub mod node_selector;

@@ -4,20 +4,20 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Taint, Toleration};
-use kube::{
-    Api, Client,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
-};
+use kube::Client;
 use parking_lot::Mutex;
-use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
-    framework::{Clock, Error, Key, Next, Queue, Reconcile, Recorder, Setup, Severity, Store, Style, absent},
+    drive_away::drive_away,
+    framework::{Clock, Error, Key, Next, Queue, Reconcile, Recorder, Setup, Severity, Store, Style},
     pod,
     toleration::tolerates,
 };
 
+/// What a pod says that is deleted.
+const DRIVEN_AWAY: (&str, &str) =
+    ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint");
 const WORKERS: usize = 8;
 const NAME: &str = "taint-eviction-controller";
 
@@ -179,34 +179,11 @@ impl TaintEviction {
             return Ok(Next::After(left));
         }
         self.tell(key, "Marking for deletion Pod");
-        self.delete(key, pod).await?;
+        drive_away(&self.client, pod, DRIVEN_AWAY, &self.clock).await?;
         if let Some(marked) = self.marked.lock().get_mut(key) {
             marked.gone = true;
         }
         Ok(Next::Change)
-    }
-
-    async fn delete(&self, key: &Key, pod: &Pod) -> Result<(), Error> {
-        let api = Api::<Pod>::namespaced(self.client.clone(), &key.namespace);
-        let patch = pod::disruption(
-            pod,
-            "DeletionByTaintManager",
-            "Taint manager: deleting due to NoExecute taint",
-            &self.clock,
-        );
-        if let Some(condition) = patch {
-            let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});
-            let written =
-                api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await;
-            if absent(written)?.is_none() {
-                return Ok(());
-            }
-        }
-        let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None }),
-            ..DeleteParams::default()
-        };
-        absent(api.delete(&key.name, &params).await).map(drop)
     }
 
     fn tell(&self, key: &Key, what: &str) {
@@ -224,7 +201,7 @@ impl TaintEviction {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -14,7 +14,7 @@ use crate::{
     registry::{
         Rows, bootstrap,
         change::Change,
-        options::{FieldValidation, WriteOptions},
+        options::WriteOptions,
         write::{Author, Written},
     },
     resources,
@@ -77,12 +77,7 @@ impl Fixture {
         row.strategy.default(&mut object);
         let namespace = object.namespace().to_owned();
         let target = Target { row, namespace, name: object.name().to_owned() };
-        let options = WriteOptions {
-            dry_run: false,
-            manager: String::new(),
-            validation: FieldValidation::Ignore,
-            force: false,
-        };
+        let options = WriteOptions::own();
         let mut author =
             Author { user: &self.user, options: &options, manager: "test", warnings: Vec::new() };
         let written = match part {

@@ -31,6 +31,11 @@ impl User {
         Self { name: name.to_owned(), groups, ..Self::default() }
     }
 
+    /// The API server itself, when it writes.
+    pub fn server() -> Self {
+        Self::authenticated("system:apiserver", &["system:masters"])
+    }
+
     /// Who says nothing of themselves.
     pub fn anonymous() -> Self {
         let groups = vec!["system:unauthenticated".to_owned()];

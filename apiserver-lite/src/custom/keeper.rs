@@ -27,7 +27,7 @@ use crate::{
     registry::{
         Registry, Target,
         change::Change,
-        options::{DeleteOptions, FieldValidation, ListOptions, WriteOptions},
+        options::{DeleteOptions, ListOptions, WriteOptions},
         read::internal,
         write::Author,
     },
@@ -177,7 +177,7 @@ impl Keeper {
         let had = is_true(crd, "Established");
         if let Some(row) = registry.definitions.stored_row(crd.name()).filter(|_| had) {
             let target = Target { row, namespace: String::new(), name: String::new() };
-            let user = system();
+            let user = User::server();
             let (all, options) = (ListOptions::default(), DeleteOptions::default());
             registry.delete_collection(&target, &all, &options, &user).await?;
             let some = ListOptions { limit: 1, ..ListOptions::default() };
@@ -195,20 +195,11 @@ impl Keeper {
             return Ok(());
         };
         let target = Target { row, namespace: String::new(), name: crd.name().to_owned() };
-        let user = system();
-        let options = WriteOptions {
-            dry_run: false,
-            manager: String::new(),
-            validation: FieldValidation::Ignore,
-            force: false,
-        };
+        let user = User::server();
+        let options = WriteOptions::own();
         let mut author =
             Author { user: &user, options: &options, manager: "kube-apiserver", warnings: Vec::new() };
         registry.update(&target, Part::Status, &Change::Replace(crd), &mut author).await?;
         Ok(())
     }
-}
-
-fn system() -> User {
-    User::authenticated("system:apiserver", &["system:masters"])
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     Registry, Target,
-    options::{DeleteOptions, FieldValidation, WriteOptions},
+    options::{DeleteOptions, WriteOptions},
     write::Author,
 };
 use crate::{authn::User, codec, error::ApiError};
@@ -56,13 +56,8 @@ impl Registry {
         let mut object = companion.object.clone();
         object.0.insert("apiVersion".to_owned(), target.row.facts.api_version().into());
         object.0.insert("kind".to_owned(), Value::String(target.row.facts.gvk.kind.to_string()));
-        let user = system();
-        let options = WriteOptions {
-            dry_run: false,
-            manager: String::new(),
-            validation: FieldValidation::Ignore,
-            force: false,
-        };
+        let user = User::server();
+        let options = WriteOptions::own();
         let mut author =
             Author { user: &user, options: &options, manager: "kube-apiserver", warnings: Vec::new() };
         self.create(&target, object, &mut author).await.map(drop)
@@ -78,7 +73,7 @@ impl Registry {
                 if there.0.get("spec") != companion.object.0.get("spec") {
                     continue;
                 }
-                match self.delete(&target, &DeleteOptions::default(), &system()).await {
+                match self.delete(&target, &DeleteOptions::default(), &User::server()).await {
                     Ok(_) | Err(ApiError::NotFound(_)) => {}
                     Err(error) => {
                         tracing::warn!(%error, name = target.name, "what an object had could not be let go");
@@ -95,8 +90,4 @@ impl Registry {
         let object = &companion.object;
         Some(Target { row, namespace: object.namespace().to_owned(), name: object.name().to_owned() })
     }
-}
-
-fn system() -> User {
-    User::authenticated("system:apiserver", &["system:masters"])
 }

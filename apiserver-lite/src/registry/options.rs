@@ -67,6 +67,13 @@ pub struct WriteOptions {
     pub force: bool,
 }
 
+impl WriteOptions {
+    /// Those of the API server's own writes: nothing is asked for.
+    pub fn own() -> Self {
+        Self { dry_run: false, manager: String::new(), validation: FieldValidation::Ignore, force: false }
+    }
+}
+
 /// `DeleteOptions`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

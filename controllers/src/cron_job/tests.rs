@@ -9,22 +9,12 @@ use super::{
     alarm, due,
     plan::{self, Observed, Plan, Step},
 };
+use crate::merge::merge;
 
 const CREATED: &str = "2024-01-01T00:00:00Z";
 
 fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
-}
-
-fn merge(into: &mut Value, change: &Value) {
-    match (into, change) {
-        (Value::Object(into), Value::Object(change)) => {
-            for (key, value) in change {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (into, change) => *into = change.clone(),
-    }
 }
 
 fn cron_job(change: &Value) -> CronJob {

@@ -12,17 +12,7 @@ use super::{
     plan::{Field, Observed, Plan, plan},
     revision, status,
 };
-
-fn merge(into: &mut Value, change: &Value) {
-    match (into, change) {
-        (Value::Object(into), Value::Object(change)) => {
-            for (key, value) in change {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (into, change) => *into = change.clone(),
-    }
-}
+use crate::merge::merge;
 
 fn set(change: &Value) -> DaemonSet {
     let mut set = json!({

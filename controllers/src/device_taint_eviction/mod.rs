@@ -22,18 +22,22 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    api::{Patch, PatchParams},
 };
 use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::{
     devices::{BY_CLAIM, asked, claim_keys, claims, results, taints},
+    drive_away::drive_away,
     framework::{Clock, Error, Key, Next, Queue, Reconcile, Recorder, Setup, Severity, Store, Style, absent},
     pod,
 };
 use eviction::{BY_DEVICE, BY_POOL, Due, World, device_keys, drives_away, pool_keys};
 
+/// What a pod says that is deleted.
+const DRIVEN_AWAY: (&str, &str) =
+    ("DeletionByDeviceTaintManager", "Device Taint manager: deleting due to NoExecute taint");
 const NAME: &str = "device-taint-eviction-controller";
 const WORKERS: usize = 8;
 /// How often at most the status of a rule is brought up to date.
@@ -218,7 +222,7 @@ impl DeviceTaintEviction {
 
     async fn evict(&self, key: &Key, pod: &Pod, due: &Due) -> Result<(), Error> {
         self.tell(key, pod, "Marking for deletion");
-        self.delete(key, pod).await?;
+        drive_away(&self.client, pod, DRIVEN_AWAY, &self.clock).await?;
         if let Some(marked) = self.marked.lock().get_mut(key) {
             marked.gone = true;
         }
@@ -227,29 +231,6 @@ impl DeviceTaintEviction {
             *evicted.entry(rule.uid.clone()).or_default() += 1;
         }
         Ok(())
-    }
-
-    async fn delete(&self, key: &Key, pod: &Pod) -> Result<(), Error> {
-        let api = Api::<Pod>::namespaced(self.client.clone(), &key.namespace);
-        let patch = pod::disruption(
-            pod,
-            "DeletionByDeviceTaintManager",
-            "Device Taint manager: deleting due to NoExecute taint",
-            &self.clock,
-        );
-        if let Some(condition) = patch {
-            let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});
-            let written =
-                api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await;
-            if absent(written)?.is_none() {
-                return Ok(());
-            }
-        }
-        let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None }),
-            ..DeleteParams::default()
-        };
-        absent(api.delete(&key.name, &params).await).map(drop)
     }
 
     fn tell(&self, key: &Key, pod: &Pod, what: &str) {

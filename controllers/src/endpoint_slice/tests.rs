@@ -10,6 +10,7 @@ use super::{
     plan::{Observed, Plan, plan},
     topology,
 };
+use crate::merge::merge;
 
 fn service(change: Value) -> Arc<Service> {
     let mut service = json!({
@@ -30,17 +31,6 @@ fn pod(number: usize, change: Value) -> Arc<Pod> {
     });
     merge(&mut pod, change);
     Arc::new(serde_json::from_value(pod).unwrap())
-}
-
-fn merge(target: &mut Value, change: Value) {
-    match (target, change) {
-        (Value::Object(target), Value::Object(change)) => {
-            for (key, value) in change {
-                merge(target.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (target, change) => *target = change,
-    }
 }
 
 fn node(name: &str, zone: &str, cpu: &str) -> Arc<Node> {

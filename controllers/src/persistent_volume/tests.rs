@@ -11,15 +11,7 @@ use super::{
     matching::{best, misfit},
     plan::{self, Around, ClaimStep, Reclaim, VolumeStep, reclaim},
 };
-
-fn merge(base: &mut Value, change: Value) {
-    match (base, change) {
-        (Value::Object(base), Value::Object(change)) => {
-            change.into_iter().for_each(|(key, value)| merge(base.entry(key).or_insert(Value::Null), value));
-        }
-        (base, change) => *base = change,
-    }
-}
+use crate::merge::merge;
 
 fn volume(name: &str, size: &str, change: Value) -> Arc<PersistentVolume> {
     let mut value = json!({

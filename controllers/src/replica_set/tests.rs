@@ -10,6 +10,7 @@ use super::{
     ranking, status,
 };
 use crate::framework::controller_reference;
+use crate::merge::merge;
 
 const NOW: &str = "2024-01-01T00:01:00Z";
 
@@ -42,17 +43,6 @@ fn pod(name: &str, change: Value) -> Arc<Pod> {
     });
     merge(&mut pod, change);
     Arc::new(serde_json::from_value(pod).unwrap())
-}
-
-fn merge(target: &mut Value, change: Value) {
-    match (target, change) {
-        (Value::Object(target), Value::Object(change)) => {
-            for (key, value) in change {
-                merge(target.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (target, change) => *target = change,
-    }
 }
 
 fn names(pods: &[Arc<Pod>]) -> Vec<&str> {

@@ -13,17 +13,7 @@ use super::{
     revision::{self, Edition, Editions, Turn},
     status,
 };
-
-fn merge(into: &mut Value, change: &Value) {
-    match (into, change) {
-        (Value::Object(into), Value::Object(change)) => {
-            for (key, value) in change {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (into, change) => *into = change.clone(),
-    }
-}
+use crate::merge::merge;
 
 fn set(change: &Value) -> StatefulSet {
     let mut set = json!({

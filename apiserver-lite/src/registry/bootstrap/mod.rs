@@ -16,12 +16,7 @@ use coracle_api::Object;
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use serde_json::{Value, json};
 
-use super::{
-    Registry, Target,
-    change::Change,
-    options::{FieldValidation, WriteOptions},
-    write::Author,
-};
+use super::{Registry, Target, change::Change, options::WriteOptions, write::Author};
 use crate::{authn::User, codec, error::ApiError, resources::Part};
 
 const SERVER: &str = "kube-apiserver";
@@ -162,12 +157,7 @@ async fn write(
     manager: &str,
     act: impl AsyncFnOnce(&mut Author<'_>) -> Result<(), ApiError>,
 ) -> Result<(), ApiError> {
-    let user = User::authenticated("system:apiserver", &["system:masters"]);
-    let options = WriteOptions {
-        dry_run: false,
-        manager: String::new(),
-        validation: FieldValidation::Ignore,
-        force: false,
-    };
+    let user = User::server();
+    let options = WriteOptions::own();
     act(&mut Author { user: &user, options: &options, manager, warnings: Vec::new() }).await
 }
