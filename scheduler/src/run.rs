@@ -199,13 +199,19 @@ impl Scheduler {
         let since = Instant::now();
         let decision = schedule_one(&moment, &pod, start, luck);
         self.measures.decided(since.elapsed());
-        if !matches!(decision, Decision::Node(_)) {
-            self.measures.attempted(Outcome::Unschedulable, profile.name, since.elapsed());
+        let failed = match &decision {
+            Decision::Node(_) => None,
+            Decision::Unfit(Diagnosis { failed: Some(_), .. }) => Some(Outcome::Error),
+            Decision::Unfit(_) | Decision::NoNodes => Some(Outcome::Unschedulable),
+        };
+        if let Some(outcome) = failed {
+            self.measures.attempted(outcome, profile.name, since.elapsed());
         }
         match decision {
             Decision::Node(node) => {
                 if let Some((plugin, rejection)) = reserve(&profile.plugins, &pod, &node) {
-                    self.measures.attempted(Outcome::Unschedulable, profile.name, since.elapsed());
+                    let outcome = if rejection.failed { Outcome::Error } else { Outcome::Unschedulable };
+                    self.measures.attempted(outcome, profile.name, since.elapsed());
                     let mut message = rejection.reasons.join(", ");
                     let (back, reason) = if rejection.failed {
                         message = format!("running Reserve plugin \"{plugin}\": {message}");
