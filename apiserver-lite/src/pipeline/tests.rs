@@ -146,7 +146,7 @@ async fn checks_of_health_as_upstream_has_them() {
         verbose.starts_with("[+]ping ok\n[+]log ok\n[+]etcd excluded: ok\n[+]etcd-readiness ok\n"),
         "{verbose}"
     );
-    let end = "[+]shutdown ok\nwarn: some health checks cannot be excluded: no matches for \"a\", \"b\"\nreadyz check passed\n";
+    let end = "[+]shutdown ok\nwarn: some health checks cannot be excluded: no matches for \"a\",\"b\"\nreadyz check passed\n";
     assert!(verbose.ends_with(end), "{verbose}");
 }
 
