@@ -45,8 +45,8 @@ struct Log {
 pub struct Told {
     /// The event.
     pub event: Arc<Event>,
-    // Most have none: a history is long.
-    frames: Mutex<Vec<(Framing, Bytes)>>,
+    // None once it is no longer among the newest: a history is long.
+    frames: Mutex<Option<Vec<(Framing, Bytes)>>>,
 }
 
 /// What a frame of an event depends on: watchers alike in this see the same bytes.
@@ -64,15 +64,20 @@ pub struct Framing {
 
 impl Told {
     fn new(event: Arc<Event>) -> Self {
-        Self { event, frames: Mutex::default() }
+        Self { event, frames: Mutex::new(Some(Vec::new())) }
     }
 
-    /// The frame of the event in this framing, made at the first call. It is kept only if it is `shared`.
+    /// The frame of the event in this framing, made at the first call. It is kept only if it is `shared`, and
+    /// the event among the newest.
     pub fn frame(&self, framing: Framing, shared: bool, make: impl FnOnce() -> Bytes) -> Bytes {
         if !shared {
             return make();
         }
-        let mut frames = self.frames.lock();
+        let mut kept = self.frames.lock();
+        let Some(frames) = kept.as_mut() else {
+            drop(kept);
+            return make();
+        };
         if let Some((_, frame)) = frames.iter().find(|(known, _)| *known == framing) {
             return frame.clone();
         }
@@ -129,7 +134,7 @@ impl Feed {
         log.bytes += event.record.bytes.len();
         log.events.push_back(Arc::new(Told::new(event)));
         if let Some(behind) = log.events.len().checked_sub(FRAMED + 1).and_then(|at| log.events.get(at)) {
-            *behind.frames.lock() = Vec::new();
+            *behind.frames.lock() = None;
         }
         while log.events.len() > self.limit || (log.bytes > MAX_BYTES && log.events.len() > 1) {
             if let Some(gone) = log.events.pop_front() {
@@ -275,7 +280,8 @@ mod tests {
         for revision in 3..3 + FRAMED as u64 {
             feed.append(event(revision));
         }
-        assert!(told.frames.lock().is_empty(), "what is behind keeps no frames");
+        told.frame(framing("ADDED"), true, || Bytes::from_static(b"frame"));
+        assert!(told.frames.lock().is_none(), "what is behind keeps no frames");
     }
 
     #[test]
