@@ -6,8 +6,8 @@
 //! - `for: [CASE...]` (or a variable that is such a list) with `each: [ENTRY...]`: the entries once for each case,
 //!   whose fields (or, of a string, `it`) are variables.
 //!
-//! `yet: [KIND...]` in an exchange of all kinds (`{{k}}`) names those for which ours still answers otherwise: for them
-//! it is asked, and not compared.
+//! `yet.yaml` beside the folder names, by kind (`{{k}}`), the exchanges for which ours still answers otherwise: they are
+//! asked, and not compared.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -141,10 +141,16 @@ pub fn load(directory: &Path, run: &str) -> Result<Vec<Script>, String> {
     let mut paths: Vec<_> = files.filter_map(Result::ok).map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     paths.sort();
-    paths.iter().map(|path| read(path, run).map_err(|error| format!("{}: {error}", path.display()))).collect()
+    let yet = directory.with_file_name("yet.yaml");
+    let text = std::fs::read_to_string(&yet).map_err(|error| format!("{}: {error}", yet.display()))?;
+    let yet: Yet = serde_yaml_ng::from_str(&text).map_err(|error| format!("{}: {error}", yet.display()))?;
+    paths.iter().map(|path| read(path, run, &yet).map_err(|error| format!("{}: {error}", path.display()))).collect()
 }
 
-fn read(path: &Path, run: &str) -> Result<Script, String> {
+/// By kind, the exchanges that are asked and not compared.
+type Yet = BTreeMap<String, Vec<String>>;
+
+fn read(path: &Path, run: &str, yet: &Yet) -> Result<Script, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let entries: Vec<Value> = serde_yaml_ng::from_str(&text).map_err(|error| error.to_string())?;
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -152,7 +158,7 @@ fn read(path: &Path, run: &str) -> Result<Script, String> {
     let variables: Variables =
         [("ns".to_owned(), namespace.clone().into()), ("run".to_owned(), run.into())].into();
     let mut exchanges = Vec::new();
-    unfold(&entries, variables, &mut exchanges)?;
+    unfold(&entries, variables, yet, &mut exchanges)?;
     let mut names = std::collections::BTreeSet::new();
     for exchange in exchanges.iter().flat_map(|e: &Exchange| {
         std::iter::once(e).chain(e.watch.iter().flat_map(|watch| watch.during.iter()))
@@ -164,7 +170,12 @@ fn read(path: &Path, run: &str) -> Result<Script, String> {
     Ok(Script { name, namespace, exchanges })
 }
 
-fn unfold(entries: &[Value], mut variables: Variables, exchanges: &mut Vec<Exchange>) -> Result<(), String> {
+fn unfold(
+    entries: &[Value],
+    mut variables: Variables,
+    yet: &Yet,
+    exchanges: &mut Vec<Exchange>,
+) -> Result<(), String> {
     for entry in entries {
         if let Some(Value::Object(definitions)) = entry.get("let") {
             for (name, value) in definitions {
@@ -180,15 +191,15 @@ fn unfold(entries: &[Value], mut variables: Variables, exchanges: &mut Vec<Excha
                     Value::Object(fields) => variables.extend(fields),
                     other => drop(variables.insert("it".to_owned(), other)),
                 }
-                unfold(each, variables, exchanges)?;
+                unfold(each, variables, yet, exchanges)?;
             }
         } else {
             let mut exchange = expand(entry, &variables);
             if let Value::Object(fields) = &mut exchange {
-                // Of a list of kinds remains whether this one is in it.
-                if let Some(kinds) = fields.remove("yet") {
-                    let has = |kind| kinds.as_array().is_some_and(|it| it.contains(kind));
-                    fields.insert("yet".to_owned(), variables.get("k").is_some_and(has).into());
+                let kind = variables.get("k").and_then(Value::as_str).unwrap_or_default();
+                let name = entry.get("name").and_then(Value::as_str).and_then(|it| it.strip_prefix("{{k}} "));
+                if yet.get(kind).is_some_and(|names| names.iter().any(|it| Some(it.as_str()) == name)) {
+                    fields.insert("yet".to_owned(), true.into());
                 }
                 // A case need not change the body in both ways.
                 fields.retain(|name, value| !(matches!(name.as_str(), "set" | "drop") && value.is_string()));
@@ -302,6 +313,6 @@ fn cases() {
     )
     .unwrap();
     let mut exchanges = Vec::new();
-    unfold(&entries, Variables::new(), &mut exchanges).unwrap();
+    unfold(&entries, Variables::new(), &Yet::new(), &mut exchanges).unwrap();
     assert_eq!(exchanges.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(), ["a1", "b1"]);
 }

@@ -7,7 +7,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use coracle_controllers::framework::{
     Change, Clock, Error, Key, Next, Queue, Reconcile, Setup, Store, controller_reference,
@@ -30,6 +30,8 @@ use super::{
 const WORKERS: usize = 2;
 /// Requests of one pool at a time.
 const AT_ONCE: usize = 32;
+/// Until a name is looked at again that was free here and taken on the server.
+const SOON: Duration = Duration::from_millis(100);
 
 /// Puts the controller in.
 pub(super) fn start(setup: &mut Setup, fleet: Arc<Fleet>) {
@@ -72,6 +74,11 @@ fn concerns(change: &Change<'_, Node>) -> bool {
         || change.relabelled()
 }
 
+/// Whether all nodes that were to be made are this pool's making.
+struct Made {
+    all: bool,
+}
+
 struct NodePools {
     client: Client,
     clock: Clock,
@@ -85,7 +92,9 @@ impl Reconcile<Key> for NodePools {
         let Some(pool) = self.pools.get(key) else { return Ok(Next::Change) };
         let observed = self.observe(pool);
         let plan = plan::plan(&observed);
-        let failure = self.execute(&observed.pool, &plan).await.err();
+        let outcome = self.execute(&observed.pool, &plan).await;
+        let unseen = matches!(outcome, Ok(Made { all: false }));
+        let failure = outcome.err();
         let text = failure.as_ref().map(ToString::to_string);
         if let Some(status) = plan::status(&observed, text.as_deref(), self.clock.now()) {
             let api = Api::<NodePool>::all(self.client.clone());
@@ -98,6 +107,7 @@ impl Reconcile<Key> for NodePools {
         }
         match failure {
             Some(error) => Err(error),
+            None if unseen => Ok(Next::After(SOON)),
             None => Ok(plan.again.map_or(Next::Change, Next::After)),
         }
     }
@@ -115,33 +125,36 @@ impl NodePools {
     }
 
     /// Carries it out; the first failure, after all has been tried.
-    async fn execute(&self, pool: &NodePool, plan: &Plan) -> Result<(), Error> {
+    async fn execute(&self, pool: &NodePool, plan: &Plan) -> Result<Made, Error> {
         // Collected: the compiler cannot tell that a lazy map of these may move between threads.
         let adopted: Vec<_> = plan.adopt.iter().map(|node| self.adopt(pool, node)).collect();
         let deleted: Vec<_> = plan.delete.iter().map(|node| self.delete(node)).collect();
         let created: Vec<_> = plan.create.iter().map(|name| self.create(pool, name)).collect();
-        let results: [Vec<Result<(), Error>>; 3] = [
+        let results: [Vec<Result<(), Error>>; 2] = [
             stream::iter(adopted).buffer_unordered(AT_ONCE).collect().await,
             stream::iter(deleted).buffer_unordered(AT_ONCE).collect().await,
-            stream::iter(created).buffer_unordered(AT_ONCE).collect().await,
         ];
-        results.into_iter().flatten().collect()
+        let made: Vec<Result<bool, Error>> =
+            stream::iter(created).buffer_unordered(AT_ONCE).collect().await;
+        results.into_iter().flatten().collect::<Result<(), Error>>()?;
+        made.into_iter().try_fold(Made { all: true }, |so_far, made| Ok(Made { all: made? && so_far.all }))
     }
 
-    async fn create(&self, pool: &NodePool, name: &str) -> Result<(), Error> {
+    /// Whether it is made: not if there is one of that name already.
+    async fn create(&self, pool: &NodePool, name: &str) -> Result<bool, Error> {
         let (number, new) = self.fleet.admit(name, None);
         let made = machine::node(name, number, &plan::shape(pool, name), self.clock.now());
         let mut node = made.map_err(|error| Error::Invalid(error.to_string()))?;
         node.metadata.owner_references = Some(vec![controller_reference(pool)]);
         let api = Api::<Node>::all(self.client.clone());
         match api.create(&PostParams::default(), &node).await.map_err(Error::from) {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
             Err(error) => {
                 if new {
                     self.fleet.dismiss(name);
                 }
-                // Ours, not seen yet, or another's: the watch tells which.
-                if error.is_already_exists() { Ok(()) } else { Err(error) }
+                // Ours, not seen yet, or another's: of another's no change is told to this pool.
+                if error.is_already_exists() { Ok(false) } else { Err(error) }
             }
         }
     }
