@@ -144,7 +144,10 @@ pub fn load(directory: &Path, run: &str) -> Result<Vec<Script>, String> {
     let yet = directory.with_file_name("yet.yaml");
     let text = std::fs::read_to_string(&yet).map_err(|error| format!("{}: {error}", yet.display()))?;
     let yet: Yet = serde_yaml_ng::from_str(&text).map_err(|error| format!("{}: {error}", yet.display()))?;
-    paths.iter().map(|path| read(path, run, &yet).map_err(|error| format!("{}: {error}", path.display()))).collect()
+    paths
+        .iter()
+        .map(|path| read(path, run, &yet).map_err(|error| format!("{}: {error}", path.display())))
+        .collect()
 }
 
 /// By kind, the exchanges that are asked and not compared.

@@ -134,8 +134,7 @@ impl NodePools {
             stream::iter(adopted).buffer_unordered(AT_ONCE).collect().await,
             stream::iter(deleted).buffer_unordered(AT_ONCE).collect().await,
         ];
-        let made: Vec<Result<bool, Error>> =
-            stream::iter(created).buffer_unordered(AT_ONCE).collect().await;
+        let made: Vec<Result<bool, Error>> = stream::iter(created).buffer_unordered(AT_ONCE).collect().await;
         results.into_iter().flatten().collect::<Result<(), Error>>()?;
         made.into_iter().try_fold(Made { all: true }, |so_far, made| Ok(Made { all: made? && so_far.all }))
     }
