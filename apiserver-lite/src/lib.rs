@@ -9,6 +9,7 @@ pub mod apply;
 pub mod authn;
 pub mod authz;
 pub mod body;
+pub mod cel;
 pub mod codec;
 pub mod config;
 mod corked;

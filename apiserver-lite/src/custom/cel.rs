@@ -110,7 +110,7 @@ impl Rule {
 }
 
 // Runs on a stack of its own; `Err` when it panics.
-fn apart<T: Send>(run: impl FnOnce() -> T + Send) -> Result<T, ()> {
+pub(crate) fn apart<T: Send>(run: impl FnOnce() -> T + Send) -> Result<T, ()> {
     thread::scope(|scope| {
         let started =
             thread::Builder::new().name("cel".to_owned()).stack_size(STACK).spawn_scoped(scope, run);
@@ -382,7 +382,7 @@ fn undefined(rule: &str, name: &str) -> String {
 }
 
 // Operators, and the functions of the libraries that are there.
-fn is_known(name: &str) -> bool {
+pub(crate) fn is_known(name: &str) -> bool {
     const NAMES: &[&str] = &[
         "size",
         "type",
@@ -523,7 +523,7 @@ fn is_known(name: &str) -> bool {
 }
 
 /// Why an expression is not even looked at.
-fn unfit(expression: &str) -> Option<String> {
+pub(crate) fn unfit(expression: &str) -> Option<String> {
     if expression.len() > MOST_BYTES {
         return Some(format!("expressions of more than {MOST_BYTES} bytes are not supported by this server"));
     }

@@ -32,6 +32,7 @@ where
     let facts = &row.facts;
     let mut object = body::object(call, &sent, &facts.gvk, &facts.schema, options.validation)?;
     row.strategy.default(&mut object);
+    row.strategy.default_at(&mut object, call.registry().config.clock.now());
     metadata::place(&mut object, facts.namespaced, &call.info.namespace)?;
     let target = call.target(row).named(object.name());
     let written = call.registry().create(&target, object, &mut author).await;

@@ -45,7 +45,8 @@ fn stored<'a>(row: &Row, name: &'a str, version: &str) -> Option<&'a str> {
         "metadata.name" => Some(name),
         "metadata.namespace" => {
             let of_all = !row.facts.schema.is_custom() && row.strategy.selectors().is_empty();
-            (row.facts.namespaced || of_all).then_some(name)
+            let of_namespaces = row.facts.namespaced && row.strategy.selects_namespaces();
+            (of_namespaces || of_all).then_some(name)
         }
         _ => row.strategy.selector(name, version),
     }
@@ -59,6 +60,10 @@ fn unknown_field(row: &Row, name: &str) -> String {
         return format!("{name:?} {text}");
     }
     match (&*row.facts.gvk.group, &*row.facts.gvk.kind) {
+        ("resource.k8s.io", kind) => {
+            let version = row.facts.api_version();
+            format!("field label not supported for {version}, Kind={kind}: {name}")
+        }
         ("batch", "Job") => format!("field label {name:?} not supported for Job"),
         _ => format!("field label not supported: {name}"),
     }

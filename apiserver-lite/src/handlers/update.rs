@@ -28,6 +28,7 @@ where
     let facts = &row.facts;
     let mut object = body::object(call, &sent, &facts.gvk, &facts.schema, options.validation)?;
     row.strategy.default(&mut object);
+    row.strategy.default_at(&mut object, call.registry().config.clock.now());
     metadata::place(&mut object, facts.namespaced, &call.info.namespace)?;
     metadata::check_name(&object, &call.info.name)?;
     let target = call.target(row);

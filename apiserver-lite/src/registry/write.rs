@@ -177,8 +177,11 @@ impl Registry {
             api_version: &api_version,
         };
         strategy.prepare(&write, new, None);
-        let claim = strategy.begin(self, &write, new, None).await?;
-        let mut errors = meta::validate(new, facts.namespaced, |name, prefix| strategy.name(name, prefix));
+        let mut claim = strategy.begin(self, &write, new, None).await?;
+        let mut errors = std::mem::take(&mut claim.errors);
+        errors.extend(meta::validate(new, facts.namespaced, |name, prefix| {
+            strategy.name_of(new, name, prefix)
+        }));
         if strategy.qualifies_finalizers() {
             errors.extend(meta::finalizer_names(new));
         }
@@ -230,6 +233,7 @@ impl Registry {
             }
             if matches!(change, Change::Patch(_) | Change::Apply(_)) {
                 target.row.strategy.default(&mut new);
+                target.row.strategy.default_at(&mut new, now);
             }
             // A change to the scale knows its owners itself.
             if !matches!(change, Change::Apply(_) | Change::Bind(_) | Change::Scale(_)) {
@@ -289,6 +293,7 @@ impl Registry {
                     )));
                 }
                 target.row.strategy.default(&mut object);
+                target.row.strategy.default_at(&mut object, now);
                 if facts.namespaced {
                     object.set_meta("namespace", Some(target.namespace.as_str().into()));
                 }
@@ -352,8 +357,9 @@ impl Registry {
         };
         strategy.prepare(&write, new, Some(old));
         keep_system_fields(new, old);
-        let claim = strategy.begin(self, &write, new, Some(old)).await?;
-        let mut errors = meta::validate_update(new, old);
+        let mut claim = strategy.begin(self, &write, new, Some(old)).await?;
+        let mut errors = std::mem::take(&mut claim.errors);
+        errors.extend(meta::validate_update(new, old));
         if strategy.qualifies_finalizers() {
             errors.extend(meta::finalizer_names(new));
         }
@@ -469,6 +475,7 @@ impl Registry {
         author: &Author<'_>,
         now: Timestamp,
     ) {
+        target.row.strategy.converted(new, &target.row.facts.api_version());
         apply::updated(&target.row.facts, old, new, &writer(part, author.manager, now));
     }
 

@@ -14,8 +14,10 @@ pub mod autoscaling;
 pub mod batch;
 pub mod certificates;
 pub mod columns;
+pub mod conditions;
 pub mod coordination;
 pub mod core;
+pub mod declared;
 pub mod discovery;
 pub mod flowcontrol;
 pub mod label_selectors;
@@ -212,6 +214,8 @@ pub struct Claim {
     taken: Option<Box<dyn Taken>>,
     /// The objects that stand for what was taken.
     pub companions: Companions,
+    /// What was found wrong on the way, which is said before all else.
+    pub errors: Vec<FieldError>,
 }
 
 /// What a [`Claim`] holds. Its drop gives back.
@@ -224,7 +228,7 @@ pub trait Taken: Send + Sync {
 impl Claim {
     /// A claim of what was taken.
     pub fn of(taken: impl Taken + 'static) -> Self {
-        Self { taken: Some(Box::new(taken)), companions: Companions::default() }
+        Self { taken: Some(Box::new(taken)), ..Self::default() }
     }
 
     /// The write is committed.
@@ -245,6 +249,9 @@ impl Claim {
 pub trait Strategy: Send + Sync + 'static {
     /// Sets the version's defaults, as upstream does on decoding.
     fn default(&self, _object: &mut Object) {}
+
+    /// The same for defaults that are times, which come after those.
+    fn default_at(&self, _object: &mut Object, _now: Timestamp) {}
 
     /// Resets what a client may not set and counts generations. `old` is
     /// there for updates. The default keeps the status out of writes to the
@@ -271,6 +278,16 @@ pub trait Strategy: Send + Sync + 'static {
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         let _ = (name, prefix);
         Vec::new()
+    }
+
+    /// The same, where it depends on the object.
+    fn name_of(&self, _object: &Object, name: &str, prefix: bool) -> Vec<String> {
+        self.name(name, prefix)
+    }
+
+    /// Whether objects of a kind that has namespaces are selected by them.
+    fn selects_namespaces(&self) -> bool {
+        true
     }
 
     /// The values of the field selectors that the kind has besides
@@ -331,6 +348,10 @@ pub trait Strategy: Send + Sync + 'static {
     /// Brings an object of the stored version into the form of `api_version`.
     #[allow(clippy::wrong_self_convention, reason = "the strategy converts, it is not made")]
     fn from_storage(&self, _object: &mut Object, _api_version: &str) {}
+
+    /// What becomes of an object on its way to the stored form and back: fields that it has by then belong
+    /// to who wrote it.
+    fn converted(&self, _object: &mut Object, _api_version: &str) {}
 
     /// Whether an object that was stored at this revision is shown as its bytes
     /// are. Objects of kinds that changed since are brought up to date first,

@@ -293,6 +293,20 @@ impl<'a> Place<'a> {
         Some(Place { value, old, step: Step::Field(shown), above: Some(self), known: self.known })
     }
 
+    /// The place of a field that Go has whether it is set or not; `null` where it
+    /// is not.
+    pub fn part<'b>(&'b self, field: &'b str) -> Place<'b> {
+        let value = Tree::Value(self.get(field).unwrap_or(&Value::Null));
+        let old = self.old.map(|_| Tree::Value(self.old_of(field).unwrap_or(&Value::Null)));
+        Place { value, old, step: Step::Field(field), above: Some(self), known: self.known }
+    }
+
+    /// The same place with another older value, or none.
+    #[must_use]
+    pub fn since(self, old: Option<&'a Value>) -> Self {
+        Self { old: old.map(Tree::Value), ..self }
+    }
+
     /// The place of an item of this list, which has no older value.
     pub fn item<'b>(&'b self, index: usize, value: &'b Value) -> Place<'b> {
         let step = Step::Index(index);

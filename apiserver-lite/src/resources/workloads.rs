@@ -226,6 +226,11 @@ pub fn showing(error: FieldError, of: &str, value: &Value) -> FieldError {
     error.showing(Internal::read().compact(of, value))
 }
 
+/// The same for a list of structs.
+pub fn showing_list(error: FieldError, of: &str, list: &[Value]) -> FieldError {
+    error.showing(Internal::read().compact_list(of, list))
+}
+
 /// Validates a section of an object, if it has it.
 pub fn section(new: &Object, old: Option<&Object>, name: &str, checks: &[Check]) -> Errors {
     let mut errors = Errors::new();

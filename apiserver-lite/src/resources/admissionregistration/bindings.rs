@@ -3,13 +3,14 @@
 use coracle_api::{FieldError, Object, format};
 use serde_json::Value;
 
-use super::policies::{CONSTRAINTS, default_constraints};
+use super::policies::{CONSTRAINTS, default_constraints, operations_alone};
 use crate::resources::{
     Column, Strategy, Write,
     columns::{AGE, NAME, show},
+    declared::{self, Declared, Must},
     label_selectors,
     rules::{self, Check, Errors, Place, Rule},
-    tree::{field, object_mut, text},
+    tree::{entries, field, list, object_mut, text, texts},
 };
 
 /// The behaviour of policy bindings of either kind.
@@ -29,13 +30,16 @@ impl Strategy for PolicyBindings {
         }
     }
 
-    fn validate(&self, _write: &Write<'_>, new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
+    fn validate(&self, _write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
         let place = Place::object(new, None);
         let mut errors = Vec::new();
-        let Some(spec) = place.field("spec") else { return errors };
-        rules::check(SPEC, &spec, &mut errors);
-        if !self.mutating {
+        let spec = place.part("spec");
+        rules::check(if self.mutating { MUTATING_SPEC } else { SPEC }, &spec, &mut errors);
+        if self.mutating {
+            operations_alone(&spec, "matchResources", &mut errors);
+        } else {
             actions(&spec, &mut errors);
+            declared::check(VALIDATING, &Place::object(new, old), &mut errors);
         }
         errors
     }
@@ -49,29 +53,44 @@ impl Strategy for PolicyBindings {
     }
 }
 
+static MUTATING_SPEC: &[Check] = &[Check::Field("policyName", &[Rule::Required("")]), Check::All(SPEC)];
+
 static SPEC: &[Check] = &[
-    Check::Field("policyName", &[Rule::Required(""), Rule::Format(format::dns1123_subdomain)]),
-    Check::Within(
-        "paramRef",
-        &[Check::With(parameter), Check::Within("selector", label_selectors::SELECTOR)],
-    ),
+    Check::Field("policyName", &[Rule::Format(format::dns1123_subdomain)]),
+    Check::Within("paramRef", &[Check::With(parameter)]),
     Check::Within("matchResources", CONSTRAINTS),
 ];
 
+static VALIDATING: &[Declared] = &[Declared::Part(
+    "spec",
+    &[
+        Declared::Field("policyName", &[Must::Required]),
+        Declared::Field("validationActions", &[Must::Required]),
+    ],
+)];
+
 fn parameter(reference: &Place<'_>, errors: &mut Errors) {
+    const BOTH: &str = "name and selector are mutually exclusive";
     let (name, path) = (reference.text("name"), reference.path_of("name"));
-    match (name.is_empty(), reference.has("selector")) {
-        (false, true) => {
-            errors.push(FieldError::forbidden(&path, "name and selector are mutually exclusive"));
+    let selector = reference.field("selector");
+    if !name.is_empty() {
+        let faults = format::path_segment_name(name);
+        errors.extend(faults.into_iter().map(|fault| FieldError::invalid(&path, name, fault)));
+        if selector.is_some() {
+            errors.push(FieldError::forbidden(&path, BOTH));
         }
-        (true, false) => {
-            errors.push(FieldError::required(&reference.path(), "one of name or selector must be specified"))
+    }
+    match &selector {
+        Some(selector) => {
+            rules::check(label_selectors::SELECTOR, selector, errors);
+            if !name.is_empty() {
+                errors.push(FieldError::forbidden(&selector.path(), BOTH));
+            }
         }
-        (false, false) => {
-            let faults = format::path_segment_name(name);
-            errors.extend(faults.into_iter().map(|fault| FieldError::invalid(&path, name, fault)));
+        None if name.is_empty() => {
+            errors.push(FieldError::required(&reference.path(), "one of name or selector must be specified"));
         }
-        (true, true) => {}
+        None => {}
     }
     const ACTIONS: &[&str] = &["Allow", "Deny"];
     let action = reference.text("parameterNotFoundAction");
@@ -99,18 +118,31 @@ fn actions(spec: &Place<'_>, errors: &mut Errors) {
         let detail = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)";
         errors.push(FieldError::invalid(&path, serde_json::json!(all), detail));
     }
-    if all.is_empty() {
-        errors.push(FieldError::required(&path, "at least one validation action is required"));
-    }
 }
 
 fn shown(binding: &Object) -> Value {
     let reference = field(binding, &["spec", "paramRef"]);
     match (text(&reference["name"]), text(&reference["namespace"])) {
+        ("", _) if !reference["selector"].is_null() => as_go(&reference["selector"]).into(),
         ("", _) => "<unset>".into(),
         (name, "") => format!("*/{name}").into(),
         (name, namespace) => format!("{namespace}/{name}").into(),
     }
+}
+
+// A selector as Go prints the struct.
+fn as_go(selector: &Value) -> String {
+    let labels: String =
+        entries(&selector["matchLabels"]).map(|(key, value)| format!("{key}: {},", text(value))).collect();
+    let requirement = |it: &Value| {
+        let (key, operator) = (text(&it["key"]), text(&it["operator"]));
+        let values = texts(&it["values"]).join(" ");
+        format!("LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{values}],}},")
+    };
+    let requirements: String = list(&selector["matchExpressions"]).iter().map(requirement).collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{requirements}}},}}"
+    )
 }
 
 /// The columns of both.

@@ -1,5 +1,6 @@
 //! The kinds of `admissionregistration.k8s.io`.
 
 pub mod bindings;
+mod expressions;
 pub mod policies;
 pub mod webhooks;

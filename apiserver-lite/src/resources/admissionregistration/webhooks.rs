@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use coracle_api::{FieldError, FieldPath, Object, format};
 use serde_json::{Map, Value, json};
 
+use super::expressions::{all_unchanged, match_conditions};
 use crate::resources::{
     Column, Strategy, Write,
     columns::{AGE, NAME, size},
@@ -43,23 +44,29 @@ impl Strategy for WebhookConfigurations {
     fn prepare(&self, _write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
         match old {
             None => new.set_meta("generation", Some(1.into())),
-            Some(old) if section(old, "webhooks") != section(new, "webhooks") => {
+            // To upstream an empty list that is given is not none.
+            Some(old) if old.0.get("webhooks") != new.0.get("webhooks") => {
                 new.set_meta("generation", Some((old.generation() + 1).into()));
             }
             Some(_) => {}
         }
     }
 
-    fn validate(&self, _write: &Write<'_>, new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
+    fn validate(&self, _write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
         let place = Place::object(new, None);
         let mut errors = Vec::new();
         let Some(hooks) = place.field("webhooks") else { return errors };
+        let kept = all_unchanged(section(new, "webhooks"), old.map(|old| section(old, "webhooks")));
         let mut names = BTreeSet::new();
         for (index, value) in list(section(new, "webhooks")).iter().enumerate() {
             let hook = hooks.item(index, value);
             rules::check(HOOK, &hook, &mut errors);
             if self.mutating {
                 rules::check(REINVOCATION, &hook, &mut errors);
+            }
+            client(&hook, &mut errors);
+            if !kept {
+                match_conditions(&hook, false, &mut errors);
             }
             versions(&hook, &mut errors);
             let name = text(&value["name"]);
@@ -94,17 +101,15 @@ pub fn default_client(holder: &mut Map<String, Value>) {
     }
 }
 
-static REINVOCATION: &[Check] = &[Check::Field("reinvocationPolicy", &[Rule::OneOf(&["IfNeeded", "Never"])])];
+static REINVOCATION: &[Check] =
+    &[Check::Pointer("reinvocationPolicy", &[Rule::OneOf(&["IfNeeded", "Never"])])];
 
 static HOOK: &[Check] = &[
     Check::With(hook_name),
     Check::Each("rules", RULE_WITH_OPERATIONS),
-    Check::Field("failurePolicy", &[Rule::OneOf(&["Fail", "Ignore"])]),
-    Check::Field("matchPolicy", &[Rule::OneOf(&["Equivalent", "Exact"])]),
-    Check::Field(
-        "sideEffects",
-        &[Rule::Required("must specify one of None, NoneOnDryRun"), Rule::OneOf(&["None", "NoneOnDryRun"])],
-    ),
+    Check::Pointer("failurePolicy", &[Rule::OneOf(&["Fail", "Ignore"])]),
+    Check::Pointer("matchPolicy", &[Rule::OneOf(&["Equivalent", "Exact"])]),
+    Check::With(side_effects),
     Check::With(|hook, errors| match hook.number("timeoutSeconds") {
         Some(seconds) if !(1..=30).contains(&seconds) => {
             let detail = "the timeout value must be between 1 and 30 seconds";
@@ -114,9 +119,17 @@ static HOOK: &[Check] = &[
     }),
     Check::Within("namespaceSelector", label_selectors::SELECTOR),
     Check::Within("objectSelector", label_selectors::SELECTOR),
-    Check::With(client),
-    Check::With(match_conditions),
 ];
+
+fn side_effects(hook: &Place<'_>, errors: &mut Errors) {
+    const NONE: &[&str] = &["None", "NoneOnDryRun"];
+    let (effects, path) = (hook.text("sideEffects"), hook.path_of("sideEffects"));
+    if !hook.has("sideEffects") {
+        errors.push(FieldError::required(&path, "must specify one of None, NoneOnDryRun"));
+    } else if !NONE.contains(&effects) {
+        errors.push(FieldError::not_supported(&path, effects, NONE));
+    }
+}
 
 fn hook_name(hook: &Place<'_>, errors: &mut Errors) {
     const SEGMENTS: usize = 3;
@@ -330,31 +343,6 @@ pub fn service_faults(service: &Value, path: &FieldPath) -> Vec<FieldError> {
         errors.extend(details.map(|detail| FieldError::invalid(&path, location, detail)));
     }
     errors
-}
-
-/// The rules of match conditions, but for their expressions.
-pub fn match_conditions(holder: &Place<'_>, errors: &mut Errors) {
-    const MOST: usize = 64;
-    let (all, path) = (holder.list("matchConditions"), holder.path_of("matchConditions"));
-    if all.len() > MOST {
-        errors.push(FieldError::too_many(&path, all.len(), MOST));
-    }
-    for (index, condition) in all.iter().enumerate() {
-        let path = path.index(index);
-        if text(&condition["expression"]).trim().is_empty() {
-            errors.push(FieldError::required(&path.child("expression"), ""));
-        }
-        let (name, path) = (text(&condition["name"]), path.child("name"));
-        if name.is_empty() {
-            errors.push(FieldError::required(&path, ""));
-            continue;
-        }
-        let faults = format::qualified_name(name);
-        errors.extend(faults.into_iter().map(|fault| FieldError::invalid(&path, name, fault)));
-        if all[..index].iter().any(|it| text(&it["name"]) == name) {
-            errors.push(FieldError::duplicate(&path, name));
-        }
-    }
 }
 
 fn versions(hook: &Place<'_>, errors: &mut Errors) {

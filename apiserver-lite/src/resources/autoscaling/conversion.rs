@@ -4,7 +4,10 @@
 use coracle_api::Object;
 use serde_json::{Map, Value, json};
 
-use crate::resources::tree::{list, map_mut, set, text};
+use crate::resources::{
+    core::pods::internal::{Internal, escaped},
+    tree::{list, map_mut, set, text},
+};
 
 const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
@@ -53,10 +56,10 @@ pub fn to_v2(object: &mut Object) {
     let mut metrics: Vec<Value> = carried(object, METRICS)
         .map(|them| list(&them).iter().map(|it| metric(it, Direction::Newer)).collect())
         .unwrap_or_default();
-    let behavior = carried(object, BEHAVIOR).map(|it| recase(&it, char::to_lowercase));
+    let behavior = carried(object, BEHAVIOR).map(|it| recased(&it));
     let statuses: Option<Vec<Value>> = carried(object, CURRENT)
         .map(|them| list(&them).iter().map(|it| status(it, Direction::Newer)).collect());
-    let conditions = carried(object, CONDITIONS).filter(Value::is_array);
+    let conditions = carried(object, CONDITIONS).filter(Value::is_array).map(|it| recased(&it));
     let spec = object.section_mut("spec");
     metrics.extend(spec.remove("targetCPUUtilizationPercentage").and_then(|it| it.as_i64()).map(cpu));
     if metrics.is_empty() {
@@ -88,7 +91,7 @@ pub fn to_v2(object: &mut Object) {
 /// From v2 to v1.
 pub fn to_v1(object: &mut Object) {
     drop_carriers(object);
-    let mut annotations: Vec<(&str, Value)> = Vec::new();
+    let mut annotations: Vec<(&str, String)> = Vec::new();
     let spec = object.section_mut("spec");
     let metrics = spec.remove("metrics").unwrap_or_default();
     if let Some(first) = list(&metrics).iter().find(|it| is_cpu(it)) {
@@ -98,10 +101,10 @@ pub fn to_v1(object: &mut Object) {
     let others: Vec<Value> =
         list(&metrics).iter().filter(|it| !is_cpu(it)).map(|it| metric(it, Direction::Older)).collect();
     if !others.is_empty() {
-        annotations.push((METRICS, Value::Array(others)));
+        annotations.push((METRICS, written(&others, SPECS)));
     }
     if let Some(behavior) = spec.remove("behavior") {
-        annotations.push((BEHAVIOR, internal_behavior(&behavior)));
+        annotations.push((BEHAVIOR, Internal::read().compact("HorizontalPodAutoscalerBehavior", &behavior)));
     }
     if let Some(Value::Object(old)) = object.0.get_mut("status") {
         // v2 leaves a zero out.
@@ -114,14 +117,15 @@ pub fn to_v1(object: &mut Object) {
         }
         let current: Vec<Value> = list(&current).iter().map(|it| status(it, Direction::Older)).collect();
         if !current.is_empty() {
-            annotations.push((CURRENT, Value::Array(current)));
+            annotations.push((CURRENT, written(&current, STATUSES)));
         }
         if let Some(conditions) = old.remove("conditions").filter(|it| !list(it).is_empty()) {
-            annotations.push((CONDITIONS, conditions));
+            let shown = Internal::read().compact_list("HorizontalPodAutoscalerCondition", list(&conditions));
+            annotations.push((CONDITIONS, shown));
         }
     }
     for (name, value) in annotations {
-        map_mut(object.metadata_mut(), "annotations").insert(name.to_owned(), value.to_string().into());
+        map_mut(object.metadata_mut(), "annotations").insert(name.to_owned(), value.into());
     }
     object.0.insert("apiVersion".to_owned(), "autoscaling/v1".into());
 }
@@ -135,14 +139,15 @@ enum Direction {
 // How a field of a metric is called: the older path and the newer one.
 type Names = &'static [(&'static str, &'static str)];
 
+// The sources and their fields in the order in which Go writes the older form.
 const SPECS: &[(&str, Names)] = &[
     (
         "object",
         &[
             ("target", "describedObject"),
             ("metricName", "metric.name"),
-            ("selector", "metric.selector"),
             ("targetValue", "target.value"),
+            ("selector", "metric.selector"),
             ("averageValue", "target.averageValue"),
         ],
     ),
@@ -150,8 +155,8 @@ const SPECS: &[(&str, Names)] = &[
         "pods",
         &[
             ("metricName", "metric.name"),
-            ("selector", "metric.selector"),
             ("targetAverageValue", "target.averageValue"),
+            ("selector", "metric.selector"),
         ],
     ),
     (
@@ -166,9 +171,9 @@ const SPECS: &[(&str, Names)] = &[
         "containerResource",
         &[
             ("name", "name"),
-            ("container", "container"),
             ("targetAverageUtilization", "target.averageUtilization"),
             ("targetAverageValue", "target.averageValue"),
+            ("container", "container"),
         ],
     ),
     (
@@ -188,8 +193,8 @@ const STATUSES: &[(&str, Names)] = &[
         &[
             ("target", "describedObject"),
             ("metricName", "metric.name"),
-            ("selector", "metric.selector"),
             ("currentValue", "current.value"),
+            ("selector", "metric.selector"),
             ("averageValue", "current.averageValue"),
         ],
     ),
@@ -197,8 +202,8 @@ const STATUSES: &[(&str, Names)] = &[
         "pods",
         &[
             ("metricName", "metric.name"),
-            ("selector", "metric.selector"),
             ("currentAverageValue", "current.averageValue"),
+            ("selector", "metric.selector"),
         ],
     ),
     (
@@ -213,9 +218,9 @@ const STATUSES: &[(&str, Names)] = &[
         "containerResource",
         &[
             ("name", "name"),
-            ("container", "container"),
             ("currentAverageUtilization", "current.averageUtilization"),
             ("currentAverageValue", "current.averageValue"),
+            ("container", "container"),
         ],
     ),
     (
@@ -228,6 +233,41 @@ const STATUSES: &[(&str, Names)] = &[
         ],
     ),
 ];
+
+// Amounts that the older form writes whether they are known or not.
+const ALWAYS: &[(&str, &str)] = &[
+    ("object", "targetValue"),
+    ("pods", "targetAverageValue"),
+    ("object", "currentValue"),
+    ("pods", "currentAverageValue"),
+    ("resource", "currentAverageValue"),
+    ("containerResource", "currentAverageValue"),
+    ("external", "currentValue"),
+];
+
+// Metrics of the older form as Go writes them.
+fn written(metrics: &[Value], sources: &[(&str, Names)]) -> String {
+    let internal = Internal::read();
+    let member = |name: &str, value: &Value| {
+        let value = match name {
+            "target" => internal.compact("CrossVersionObjectReference", value),
+            "selector" | "metricSelector" => internal.compact("LabelSelector", value),
+            _ => escaped(value),
+        };
+        format!("\"{name}\":{value}")
+    };
+    let source = |metric: &Value, name: &str, names: Names| {
+        let of = metric.get(name)?;
+        let members = names.iter().filter_map(|(older, _)| Some(member(older, of.get(*older)?)));
+        Some(format!("\"{name}\":{{{}}}", members.collect::<Vec<_>>().join(",")))
+    };
+    let metric = |metric: &Value| {
+        let mut parts = vec![member("type", &metric["type"])];
+        parts.extend(sources.iter().filter_map(|(name, names)| source(metric, name, names)));
+        format!("{{{}}}", parts.join(","))
+    };
+    format!("[{}]", metrics.iter().map(metric).collect::<Vec<_>>().join(","))
+}
 
 fn metric(metric: &Value, direction: Direction) -> Value {
     let mut out = renamed(metric, SPECS, direction);
@@ -265,7 +305,9 @@ fn renamed(metric: &Value, sources: &[(&str, Names)], direction: Direction) -> V
                 Direction::Older => (*newer, *older),
             };
             let value = get.split('.').try_fold(from, |value, name| value.get(name));
-            let Some(value) = value else { continue };
+            let zero = Value::from("0");
+            let always = direction == Direction::Older && ALWAYS.contains(&(*source, *older));
+            let Some(value) = value.or(always.then_some(&zero)) else { continue };
             match put.split_once('.') {
                 None => to.insert(put.to_owned(), value.clone()),
                 Some((outer, inner)) => map_mut(&mut to, outer).insert(inner.to_owned(), value.clone()),
@@ -276,32 +318,19 @@ fn renamed(metric: &Value, sources: &[(&str, Names)], direction: Direction) -> V
     Value::Object(out)
 }
 
-// Upstream writes the behavior with the names of its own Go fields.
-fn internal_behavior(behavior: &Value) -> Value {
-    let rules = |name: &str| match &behavior[name] {
-        Value::Null => Value::Null,
-        rules => json!({
-            "StabilizationWindowSeconds": rules["stabilizationWindowSeconds"],
-            "SelectPolicy": rules["selectPolicy"],
-            "Policies": recase(&rules["policies"], char::to_uppercase),
-            "Tolerance": rules["tolerance"],
-        }),
-    };
-    json!({"ScaleUp": rules("scaleUp"), "ScaleDown": rules("scaleDown")})
-}
-
-// The first letter of every field's name in another case; `null` fields go.
-fn recase<I: Iterator<Item = char>>(value: &Value, case: fn(char) -> I) -> Value {
+// Upstream writes the behavior with the names of its own Go fields: the first letter of each in another case.
+// What is `null` goes.
+fn recased(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
             let fields = map.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| {
                 let mut letters = name.chars();
-                let first = letters.next().into_iter().flat_map(case);
-                (first.chain(letters).collect::<String>(), recase(value, case))
+                let first = letters.next().into_iter().flat_map(char::to_lowercase);
+                (first.chain(letters).collect::<String>(), recased(value))
             });
             Value::Object(fields.collect())
         }
-        Value::Array(items) => items.iter().map(|item| recase(item, case)).collect(),
+        Value::Array(items) => items.iter().map(recased).collect(),
         other => other.clone(),
     }
 }
@@ -346,7 +375,23 @@ mod tests {
         assert_eq!(it.get(&["status", "currentCPUUtilizationPercentage"]), Some(&json!(7)));
         assert_eq!(
             it.annotation(METRICS),
-            Some(r#"[{"pods":{"metricName":"m","targetAverageValue":"1"},"type":"Pods"}]"#)
+            Some(r#"[{"type":"Pods","pods":{"metricName":"m","targetAverageValue":"1"}}]"#)
+        );
+        assert_eq!(
+            it.annotation(CURRENT),
+            Some(
+                r#"[{"type":"Resource","resource":{"name":"cpu","currentAverageUtilization":7,"currentAverageValue":"1m"}}]"#
+            )
+        );
+        assert_eq!(
+            it.annotation(BEHAVIOR),
+            Some(
+                r#"{"ScaleUp":{"StabilizationWindowSeconds":null,"SelectPolicy":"Max","Policies":[{"Type":"Pods","Value":4,"PeriodSeconds":15}],"Tolerance":null},"ScaleDown":null}"#
+            )
+        );
+        assert_eq!(
+            it.annotation(CONDITIONS),
+            Some(r#"[{"type":"AbleToScale","status":"True","lastTransitionTime":null}]"#)
         );
         to_v2(&mut it);
         assert_eq!(it.into_value(), v2);

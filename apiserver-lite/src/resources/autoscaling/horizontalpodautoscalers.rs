@@ -46,6 +46,11 @@ impl Strategy for HorizontalPodAutoscalers {
         }
     }
 
+    fn converted(&self, object: &mut Object, api_version: &str) {
+        self.to_storage(object);
+        self.from_storage(object, api_version);
+    }
+
     fn validate(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
         if write.part == Part::Status {
             return rules::validate(&[Check::Within("status", STATUS)], new, None);
@@ -124,6 +129,7 @@ static DECLARED: &[Check] = &[
 ];
 
 static STATUS: &[Check] = &[
+    Check::Each("conditions", &[Check::Field("observedGeneration", &[Rule::NotNegative])]),
     Check::Field("currentReplicas", &[Rule::NotNegative]),
     Check::Field("desiredReplicas", &[Rule::NotNegative]),
 ];

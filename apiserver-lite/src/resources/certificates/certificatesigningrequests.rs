@@ -75,10 +75,6 @@ impl Strategy for CertificateSigningRequests {
         errors
     }
 
-    fn name(&self, name: &str, prefix: bool) -> Vec<String> {
-        format::name_is_path_segment(name, prefix)
-    }
-
     fn selectors(&self) -> &'static [&'static str] {
         &["spec.signerName"]
     }

@@ -28,16 +28,6 @@ impl Strategy for ClusterTrustBundles {
         let signer = new.get_str(&["spec", "signerName"]);
         let path = FieldPath::new("spec").child("signerName");
         let mut errors = Vec::new();
-        let named = FieldPath::new("metadata").child("name");
-        let prefix = format!("{}:", signer.replace('/', ":"));
-        if !signer.is_empty() && !new.name().starts_with(&prefix) {
-            let detail =
-                format!("ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}");
-            errors.push(FieldError::invalid(&named, new.name(), detail));
-        } else if signer.is_empty() && new.name().contains(':') {
-            let detail = "ClusterTrustBundle without signer name must not have \":\" in its name";
-            errors.push(FieldError::invalid(&named, new.name(), detail));
-        }
         if !signer.is_empty() {
             errors.extend(signer_name(signer, &path));
         }
@@ -53,8 +43,23 @@ impl Strategy for ClusterTrustBundles {
     }
 
     // With a signer the name has its name in front, with colons.
-    fn name(&self, name: &str, prefix: bool) -> Vec<String> {
-        format::name_is_subdomain(name.rsplit(':').next().unwrap_or(name), prefix)
+    fn name_of(&self, object: &Object, name: &str, prefix: bool) -> Vec<String> {
+        let signer = object.get_str(&["spec", "signerName"]);
+        if signer.is_empty() {
+            if name.contains(':') {
+                return vec![
+                    "ClusterTrustBundle without signer name must not have \":\" in its name".to_owned(),
+                ];
+            }
+            return format::name_is_subdomain(name, prefix);
+        }
+        let before = format!("{}:", signer.replace('/', ":"));
+        match name.strip_prefix(&before) {
+            Some(own) => format::name_is_subdomain(own, prefix),
+            None => {
+                vec![format!("ClusterTrustBundle for signerName {signer} must be named with prefix {before}")]
+            }
+        }
     }
 
     fn updates_unconditionally(&self) -> bool {

@@ -2,4 +2,5 @@
 
 pub mod certificatesigningrequests;
 pub mod clustertrustbundles;
+mod issuance;
 pub mod podcertificaterequests;

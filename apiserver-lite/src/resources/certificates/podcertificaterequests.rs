@@ -5,13 +5,14 @@ use coracle_api::{FieldError, FieldPath, Object, format};
 use serde_json::{Value, json};
 use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
 
-use super::certificatesigningrequests::signer_name;
+use super::{certificatesigningrequests::signer_name, issuance::issue};
 use crate::resources::{
     Column, Part, Strategy, Write,
     columns::{NAME, labels, show},
     rules::IMMUTABLE,
     separate_wholly,
     tree::{field, list, number, section, text},
+    workloads::showing,
 };
 
 const MAX_UID: usize = 128;
@@ -31,9 +32,10 @@ impl Strategy for PodCertificateRequests {
     fn validate(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
         let spec = FieldPath::new("spec");
         match (write.part, old) {
-            (Part::Status, _) => Vec::new(),
+            (Part::Status, Some(old)) => issue(new, old, write.now),
             (_, Some(old)) if section(old, "spec") != section(new, "spec") => {
-                vec![FieldError::invalid(&spec, section(new, "spec").clone(), IMMUTABLE)]
+                let error = FieldError::invalid(&spec, Value::Null, IMMUTABLE);
+                vec![showing(error, "PodCertificateRequestSpec", section(new, "spec"))]
             }
             (_, Some(_)) => Vec::new(),
             (_, None) => {
@@ -70,6 +72,10 @@ impl Strategy for PodCertificateRequests {
         false
     }
 
+    fn selects_namespaces(&self) -> bool {
+        false
+    }
+
     fn selectors(&self) -> &'static [&'static str] {
         &["spec.signerName", "spec.podName", "spec.nodeName"]
     }
@@ -99,7 +105,7 @@ fn annotations(annotations: &Value) -> Vec<FieldError> {
         if key.contains('/') {
             return Vec::new();
         }
-        let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        let detail = "must be a domain-prefixed key (such as \"acme.io/foo\")";
         vec![FieldError::invalid(&path, key.as_str(), detail)]
     };
     keys.flat_map(of_key).collect()

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use crate::resources::{
     Column, Strategy, Write,
     columns::{AGE, NAME, wide},
-    rules::IMMUTABLE,
+    declared::{self, Declared, Must},
+    rules::{IMMUTABLE, Place},
     tree::{list, map_mut, objects_mut, or_default, section, text},
     workloads::showing,
 };
@@ -81,9 +82,7 @@ fn binding(new: &Object, old: Option<&Object>, kinds: &[&str], namespaced: bool)
     if !kinds.contains(&kind) {
         errors.push(FieldError::not_supported(&path.child("kind"), kind, kinds));
     }
-    if name.is_empty() {
-        errors.push(FieldError::required(&path.child("name"), ""));
-    } else {
+    if !name.is_empty() {
         let faults = format::path_segment_name(name);
         errors.extend(faults.into_iter().map(|fault| FieldError::invalid(&path.child("name"), name, fault)));
     }
@@ -93,15 +92,18 @@ fn binding(new: &Object, old: Option<&Object>, kinds: &[&str], namespaced: bool)
     if old.is_some_and(|old| section(old, "roleRef") != role) {
         errors.push(showing(FieldError::invalid(&path, role.clone(), IMMUTABLE), "RoleRef", role));
     }
+    declared::check(DECLARED, &Place::object(new, old), &mut errors);
     errors
 }
+
+static DECLARED: &[Declared] = &[
+    Declared::Field("subjects", &[Must::Each(&[], &[Declared::Field("name", &[Must::Required])])]),
+    Declared::Part("roleRef", &[Declared::Field("name", &[Must::Required])]),
+];
 
 fn subject(subject: &Value, namespaced: bool, path: &FieldPath) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (kind, name, group) = (text(&subject["kind"]), text(&subject["name"]), text(&subject["apiGroup"]));
-    if name.is_empty() {
-        errors.push(FieldError::required(&path.child("name"), ""));
-    }
     match kind {
         "ServiceAccount" => {
             if !name.is_empty() {

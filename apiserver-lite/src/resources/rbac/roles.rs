@@ -1,11 +1,12 @@
 //! Roles and cluster roles.
 
 use coracle_api::{FieldError, Object, format};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::resources::{
     Column, Strategy, Write,
     columns::{CREATED_AT, NAME},
+    declared::{self, Declared, Must},
     label_selectors,
     rules::{self, Check, Errors, Place},
 };
@@ -17,12 +18,11 @@ pub struct Roles;
 pub struct ClusterRoles;
 
 impl Strategy for Roles {
-    fn validate(&self, _write: &Write<'_>, new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
-        rules::validate(
-            &[Check::Each("rules", &[Check::With(|it, errors| rule(it, true, errors))])],
-            new,
-            None,
-        )
+    fn validate(&self, _write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
+        let checks = &[Check::Each("rules", &[Check::With(|it, errors| rule(it, true, errors))])];
+        let mut errors = rules::validate(checks, new, None);
+        declared::check(DECLARED, &Place::object(new, old), &mut errors);
+        errors
     }
 
     fn name(&self, name: &str, _prefix: bool) -> Vec<String> {
@@ -35,8 +35,10 @@ impl Strategy for Roles {
 }
 
 impl Strategy for ClusterRoles {
-    fn validate(&self, _write: &Write<'_>, new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
-        rules::validate(CLUSTER_ROLE, new, None)
+    fn validate(&self, _write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
+        let mut errors = rules::validate(CLUSTER_ROLE, new, None);
+        declared::check(DECLARED, &Place::object(new, old), &mut errors);
+        errors
     }
 
     fn name(&self, name: &str, _prefix: bool) -> Vec<String> {
@@ -59,10 +61,22 @@ static CLUSTER_ROLE: &[Check] = &[
                     errors.push(FieldError::required(&it.path_of("clusterRoleSelectors"), detail));
                 }
             }),
-            Check::Each("clusterRoleSelectors", label_selectors::SELECTOR),
+            Check::Each("clusterRoleSelectors", &[Check::With(selector)]),
         ],
     ),
 ];
+
+static DECLARED: &[Declared] =
+    &[Declared::Field("rules", &[Must::Each(&[], &[Declared::Field("verbs", &[Must::Required])])])];
+
+// Upstream looks at it in two ways, and the second says only that it is wrong.
+fn selector(selector: &Place<'_>, errors: &mut Errors) {
+    let before = errors.len();
+    rules::check(label_selectors::SELECTOR, selector, errors);
+    if errors.len() > before {
+        errors.push(FieldError::invalid(&selector.path(), Value::Null, "invalid label selector."));
+    }
+}
 
 fn rule(rule: &Place<'_>, namespaced: bool, errors: &mut Errors) {
     let mut required = |name: &str, detail: &str| {
@@ -70,7 +84,6 @@ fn rule(rule: &Place<'_>, namespaced: bool, errors: &mut Errors) {
             errors.push(FieldError::required(&rule.path_of(name), detail));
         }
     };
-    required("verbs", "");
     let urls = rule.list("nonResourceURLs");
     if urls.is_empty() {
         required("apiGroups", "resource rules must supply at least one api group");

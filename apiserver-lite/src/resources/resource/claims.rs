@@ -1,14 +1,26 @@
 //! Resource claims and their templates.
 
 use coracle_api::{FieldError, FieldPath, Object, format};
-use serde_json::{Map, Value, json};
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
 
-use crate::resources::{
-    Column, Part, Strategy, Write,
-    columns::{AGE, NAME},
-    rules::IMMUTABLE,
-    separate,
-    tree::{field, list, map_mut, number, object_mut, objects_mut, or_default, section, set, text},
+use super::{
+    allocation,
+    requests::{self, default_spec},
+    types,
+};
+use crate::{
+    error::ApiError,
+    registry::{Registry, lookup},
+    resources::{
+        Claim, Column, Part, Strategy, Write,
+        columns::{AGE, NAME},
+        declared, meta,
+        rules::{IMMUTABLE, Place},
+        separate_wholly,
+        tree::{entries, field, list, map_mut, section, set},
+        workloads::showing,
+    },
 };
 
 /// The behaviour of resource claims.
@@ -23,22 +35,44 @@ impl Strategy for ResourceClaims {
     }
 
     fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
-        separate(write, new, old);
+        separate_wholly(write, new, old);
+        if let (Part::Status, Some(old)) = (write.part, old) {
+            allocation::drop_disabled(new);
+            allocation::drop_deallocated(new, old);
+        } else {
+            requests::drop_disabled(new.section_mut("spec"));
+        }
         if old.is_none() {
             new.0.insert("status".to_owned(), json!({}));
         }
     }
 
-    fn validate(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
-        let path = FieldPath::new("spec");
-        match (write.part, old) {
-            (Part::Status, _) => Vec::new(),
-            (_, Some(old)) if section(old, "spec") != section(new, "spec") => {
-                vec![FieldError::invalid(&path, section(new, "spec").clone(), IMMUTABLE)]
+    fn begin<'a>(
+        &'a self,
+        registry: &'a Registry,
+        write: &'a Write<'a>,
+        new: &'a mut Object,
+        old: Option<&'a Object>,
+    ) -> BoxFuture<'a, Result<Claim, ApiError>> {
+        let path = match (write.part, old) {
+            (Part::Status, Some(old)) if allocation::of_administrator(old).is_none() => {
+                let path = FieldPath::new("status.allocation.devices.results");
+                allocation::of_administrator(new).map(|index| path.index(index))
             }
-            (_, Some(_)) => Vec::new(),
-            (_, None) => spec(section(new, "spec"), &path),
-        }
+            (Part::Whole, None) => requested(field(new, &["spec", "devices"])),
+            _ => None,
+        };
+        Box::pin(administrator(registry, path, new.namespace()))
+    }
+
+    fn validate(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
+        let mut errors = match (write.part, old) {
+            (Part::Status, Some(old)) => allocation::status(new, old),
+            (_, None) => requests::spec(section(new, "spec"), &FieldPath::new("spec")),
+            _ => Vec::new(),
+        };
+        declared::check(types::CLAIM, &Place::object(new, old), &mut errors);
+        errors
     }
 
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
@@ -55,17 +89,52 @@ impl Strategy for ResourceClaimTemplates {
         default_spec(map_mut(object.section_mut("spec"), "spec"));
     }
 
-    fn prepare(&self, _write: &Write<'_>, _new: &mut Object, _old: Option<&Object>) {}
+    fn prepare(&self, _write: &Write<'_>, new: &mut Object, _old: Option<&Object>) {
+        requests::drop_disabled(map_mut(new.section_mut("spec"), "spec"));
+    }
+
+    fn begin<'a>(
+        &'a self,
+        registry: &'a Registry,
+        _write: &'a Write<'a>,
+        new: &'a mut Object,
+        old: Option<&'a Object>,
+    ) -> BoxFuture<'a, Result<Claim, ApiError>> {
+        let path = if old.is_none() { requested(field(new, &["spec", "spec", "devices"])) } else { None };
+        Box::pin(administrator(registry, path, new.namespace()))
+    }
 
     fn validate(&self, _write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
         let path = FieldPath::new("spec");
-        match old {
-            Some(old) if section(old, "spec") != section(new, "spec") => {
-                vec![FieldError::invalid(&path, section(new, "spec").clone(), IMMUTABLE)]
-            }
-            Some(_) => Vec::new(),
-            None => spec(field(new, &["spec", "spec"]), &path.child("spec")),
+        let spec = section(new, "spec");
+        let mut errors = Vec::new();
+        if old.is_some() {
+            // Upstream looks at the metadata as if the template were new.
+            errors.extend(meta::validate(new, true, |name, prefix| self.name(name, prefix)));
         }
+        let metadata = path.child("metadata");
+        if let Some(place) =
+            Place::object(new, None).field("spec").as_ref().and_then(|it| it.field("metadata"))
+        {
+            if let Some(annotations) = place.field("annotations") {
+                meta::validate_annotations(&annotations, &mut errors);
+            }
+            if let Some(labels) = place.field("labels") {
+                meta::validate_labels(&labels, &mut errors);
+            }
+            for (name, _) in entries(place.value()).filter(|(_, it)| set(it)) {
+                if !["annotations", "labels"].contains(&name) {
+                    errors.push(FieldError::forbidden(&metadata.child(name), "cannot be set"));
+                }
+            }
+        }
+        errors.extend(requests::spec(&spec["spec"], &path.child("spec")));
+        if old.is_some_and(|old| section(old, "spec") != spec) {
+            let error = FieldError::invalid(&path, spec.clone(), IMMUTABLE);
+            errors.push(showing(error, "ResourceClaimTemplateSpec", spec));
+        }
+        declared::check(types::TEMPLATE, &Place::object(new, old), &mut errors);
+        errors
     }
 
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
@@ -77,63 +146,28 @@ impl Strategy for ResourceClaimTemplates {
     }
 }
 
-fn default_spec(spec: &mut Map<String, Value>) {
-    let Some(devices) = object_mut(spec, "devices") else { return };
-    for request in objects_mut(devices, "requests") {
-        if let Some(exactly) = object_mut(request, "exactly") {
-            default_request(exactly);
-        }
-        objects_mut(request, "firstAvailable").for_each(default_request);
-    }
+// Where a claim asks for devices as an administrator. Templates are told the same place.
+fn requested(devices: &Value) -> Option<FieldPath> {
+    let path = FieldPath::new("spec.devices.requests");
+    requests::of_administrator(devices).map(|index| path.index(index))
 }
 
-fn default_request(request: &mut Map<String, Value>) {
-    or_default(request, "allocationMode", "ExactCount");
-    let exact = request.get("allocationMode").is_some_and(|mode| mode == "ExactCount");
-    if exact && request.get("count").map_or(0, number) == 0 {
-        request.insert("count".to_owned(), 1.into());
+// Whether the namespace lets its claims have devices as an administrator.
+async fn administrator(
+    registry: &Registry,
+    asked: Option<FieldPath>,
+    namespace: &str,
+) -> Result<Claim, ApiError> {
+    const LABEL: &str = "resource.kubernetes.io/admin-access";
+    let mut claim = Claim::default();
+    let Some(path) = asked.map(|path| path.child("adminAccess")) else { return Ok(claim) };
+    let found = lookup::object(registry, ("", "namespaces"), "", namespace).await?;
+    if found.is_none_or(|found| found.get_str(&["metadata", "labels", LABEL]) != "true") {
+        let detail =
+            format!("admin access to devices requires the `{LABEL}: true` label on the containing namespace");
+        claim.errors.push(FieldError::forbidden(&path, detail));
     }
-    for toleration in objects_mut(request, "tolerations") {
-        or_default(toleration, "operator", "Equal");
-    }
-}
-
-fn spec(spec: &Value, path: &FieldPath) -> Vec<FieldError> {
-    const MOST: usize = 32;
-    let requests = list(&spec["devices"]["requests"]);
-    let path = path.child("devices").child("requests");
-    let mut errors = Vec::new();
-    if requests.len() > MOST {
-        errors.push(FieldError::too_many(&path, requests.len(), MOST));
-    }
-    for (index, request) in requests.iter().enumerate() {
-        let at = path.index(index);
-        let (name, named) = (text(&request["name"]), at.child("name"));
-        if name.is_empty() {
-            errors.push(FieldError::required(&named, ""));
-        } else {
-            let faults = format::dns1123_label(name);
-            errors.extend(faults.into_iter().map(|fault| FieldError::invalid(&named, name, fault)));
-            if requests[..index].iter().any(|it| text(&it["name"]) == name) {
-                errors.push(FieldError::duplicate(&named, name));
-            }
-        }
-        match (set(&request["exactly"]), list(&request["firstAvailable"]).is_empty()) {
-            (true, false) => errors.push(FieldError::invalid(
-                &at,
-                Value::Null,
-                "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set",
-            )),
-            (false, true) => errors
-                .push(FieldError::required(&at, "exactly one of `exactly` or `firstAvailable` is required")),
-            _ => {}
-        }
-        let exactly = &request["exactly"];
-        if set(exactly) && text(&exactly["deviceClassName"]).is_empty() {
-            errors.push(FieldError::required(&at.child("exactly").child("deviceClassName"), ""));
-        }
-    }
-    errors
+    Ok(claim)
 }
 
 fn state(claim: &Object) -> String {

@@ -1,38 +1,38 @@
 //! Device classes.
 
-use coracle_api::{FieldError, FieldPath, Object, format};
+use coracle_api::{FieldError, FieldPath, Object};
 
+use super::{
+    parts::{configuration, selectors},
+    types,
+};
 use crate::resources::{
     Column, Strategy, Write,
     columns::{AGE, NAME},
-    tree::{field, list, text},
+    declared,
+    rules::Place,
+    tree::{field, list},
 };
 
 /// The behaviour of device classes.
 pub struct DeviceClasses;
 
 impl Strategy for DeviceClasses {
-    fn validate(&self, _write: &Write<'_>, new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
+    // What a name must be is declared.
+    fn validate(&self, _write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
         const MOST: usize = 32;
-        let path = FieldPath::new("spec").child("selectors");
-        let selectors = list(field(new, &["spec", "selectors"]));
-        let mut errors = Vec::new();
-        if selectors.len() > MOST {
-            errors.push(FieldError::too_many(&path, selectors.len(), MOST));
+        let path = FieldPath::new("spec");
+        // What stays as it was is not looked at again.
+        let stored =
+            |name: &str| old.is_some_and(|old| field(old, &["spec", name]) == field(new, &["spec", name]));
+        let chosen = field(new, &["spec", "selectors"]);
+        let mut errors = selectors(chosen, &path.child("selectors"), stored("selectors"));
+        let configs = list(field(new, &["spec", "config"]));
+        for (index, it) in configs.iter().enumerate().filter(|_| configs.len() <= MOST) {
+            errors.extend(configuration(it, &path.child("config").index(index), stored("config")));
         }
-        for (index, selector) in selectors.iter().enumerate() {
-            let path = path.index(index).child("cel");
-            if selector["cel"].is_null() {
-                errors.push(FieldError::required(&path, ""));
-            } else if text(&selector["cel"]["expression"]).is_empty() {
-                errors.push(FieldError::required(&path.child("expression"), ""));
-            }
-        }
+        declared::check(types::CLASS, &Place::object(new, old), &mut errors);
         errors
-    }
-
-    fn name(&self, name: &str, prefix: bool) -> Vec<String> {
-        format::name_is_subdomain(name, prefix)
     }
 
     fn returns_deleted(&self) -> bool {

@@ -1,11 +1,20 @@
 //! Device taint rules.
 
 use coracle_api::{FieldError, FieldPath, Object, format};
+use jiff::Timestamp;
 use serde_json::Value;
 
+use super::{
+    parts::{invalid, pool_name, taint},
+    types,
+};
 use crate::resources::{
     Column, Part, Strategy, Write,
     columns::{AGE, NAME, show, since},
+    conditions::conditions,
+    core::volume_sources::csi_driver,
+    declared, keep_metadata,
+    rules::Place,
     tree::{field, map_mut, section, set, text, time},
 };
 
@@ -13,41 +22,63 @@ use crate::resources::{
 pub struct DeviceTaintRules;
 
 impl Strategy for DeviceTaintRules {
-    fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
-        let taint = map_mut(new.section_mut("spec"), "taint");
-        if write.part == Part::Whole && !taint.get("timeAdded").is_some_and(set) {
-            // An update that leaves the time out means the same taint.
-            let before = old.map(|old| field(old, &["spec", "taint", "timeAdded"])).filter(|it| set(it));
-            taint.insert("timeAdded".to_owned(), before.cloned().unwrap_or_else(|| time(write.now)));
-        }
-        crate::resources::prepare(write, new, old);
+    fn default_at(&self, object: &mut Object, now: Timestamp) {
+        let taint = map_mut(object.section_mut("spec"), "taint");
+        taint.entry("timeAdded").or_insert_with(|| time(now));
     }
 
-    fn validate(&self, write: &Write<'_>, new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
-        const EFFECTS: &[&str] = &["NoExecute", "NoSchedule", "None"];
+    fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
+        if let (Part::Whole, Some(old)) = (write.part, old) {
+            let of = |it: &Object, name: &str| field(it, &["spec", "taint", name]).clone();
+            // The time is that of the effect.
+            if of(new, "effect") != of(old, "effect") && of(new, "timeAdded") == of(old, "timeAdded") {
+                map_mut(new.section_mut("spec"), "taint").insert("timeAdded".to_owned(), time(write.now));
+            }
+        }
+        crate::resources::prepare(write, new, old);
+        keep_metadata(write, new, old);
+    }
+
+    fn validate(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
+        const MOST_CONDITIONS: usize = 8;
+        let mut errors = Vec::new();
+        let place = Place::object(new, None);
         if write.part == Part::Status {
-            return Vec::new();
+            let status = place.field("status");
+            let list = status.as_ref().and_then(|status| status.field("conditions"));
+            if let Some(list) = list {
+                conditions(&list, &mut errors);
+                let count = list.value().as_array().map_or(0, Vec::len);
+                if count > MOST_CONDITIONS {
+                    errors.push(FieldError::too_many(&list.path(), count, MOST_CONDITIONS));
+                }
+            }
+        } else {
+            let path = FieldPath::new("spec");
+            errors.extend(selector(&section(new, "spec")["deviceSelector"], &path.child("deviceSelector")));
+            errors.extend(taint(&section(new, "spec")["taint"], &path.child("taint")));
         }
-        let (taint, path) = (&section(new, "spec")["taint"], FieldPath::new("spec").child("taint"));
-        let (key, effect) = (text(&taint["key"]), text(&taint["effect"]));
-        let faults = format::qualified_name(key).into_iter();
-        let mut errors: Vec<FieldError> =
-            faults.map(|fault| FieldError::invalid(&path.child("key"), key, fault)).collect();
-        if let Some(value) = taint["value"].as_str().filter(|value| !value.is_empty()) {
-            let faults = format::label_value(value).into_iter();
-            errors.extend(faults.map(|fault| FieldError::invalid(&path.child("value"), value, fault)));
-        }
-        if effect.is_empty() {
-            errors.push(FieldError::required(&path.child("effect"), ""));
-        } else if !EFFECTS.contains(&effect) {
-            errors.push(FieldError::not_supported(&path.child("effect"), effect, EFFECTS));
-        }
+        declared::check(types::TAINT_RULE, &Place::object(new, old), &mut errors);
         errors
     }
 
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         format::name_is_subdomain(name, prefix)
     }
+
+    fn updates_unconditionally(&self) -> bool {
+        false
+    }
+}
+
+fn selector(selector: &Value, path: &FieldPath) -> Vec<FieldError> {
+    let rules: [(&str, fn(&str, &FieldPath) -> Vec<FieldError>); 3] = [
+        ("driver", csi_driver),
+        ("pool", pool_name),
+        ("device", |name, path| invalid(path, name, format::dns1123_label(name))),
+    ];
+    let given = rules.iter().filter(|(name, _)| set(&selector[*name]));
+    given.flat_map(|(name, rule)| rule(text(&selector[*name]), &path.child(name))).collect()
 }
 
 /// The columns.

@@ -1,7 +1,12 @@
-//! The kinds of `resource.k8s.io`. What is across the fields of devices and
-//! their requests is checked where devices are allocated.
+//! The kinds of `resource.k8s.io`.
 
+mod allocation;
 pub mod claims;
 pub mod deviceclasses;
+mod devices;
 pub mod devicetaintrules;
+mod parts;
+mod policies;
+mod requests;
 pub mod resourceslices;
+mod types;

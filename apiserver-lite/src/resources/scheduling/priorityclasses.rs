@@ -6,7 +6,7 @@ use crate::resources::{
     Column, Strategy, Write,
     columns::{AGE, NAME, boolean, integer, show},
     rules::IMMUTABLE,
-    tree::{number, or_default, section, text, truth},
+    tree::{number, section, text, truth},
 };
 
 const HIGHEST: i64 = 1_000_000_000;
@@ -18,7 +18,7 @@ pub struct PriorityClasses;
 
 impl Strategy for PriorityClasses {
     fn default(&self, object: &mut Object) {
-        or_default(&mut object.0, "preemptionPolicy", "PreemptLowerPriority");
+        object.0.entry("preemptionPolicy").or_insert_with(|| "PreemptLowerPriority".into());
     }
 
     fn undeletable(&self, name: &str) -> Option<&'static str> {
@@ -61,7 +61,9 @@ impl Strategy for PriorityClasses {
             errors.push(FieldError::forbidden(&path, detail));
         }
         const POLICIES: &[&str] = &["PreemptLowerPriority", "Never"];
-        if !POLICIES.contains(&text(policy)) {
+        if text(policy).is_empty() {
+            errors.push(FieldError::required(&FieldPath::new("preemptionPolicy"), ""));
+        } else if !POLICIES.contains(&text(policy)) {
             let path = FieldPath::new("preemptionPolicy");
             errors.push(FieldError::not_supported(&path, policy.clone(), POLICIES));
         }
