@@ -19,6 +19,7 @@ use apiserver_lite::{
     watch::Hub,
 };
 use coracle_controllers::{
+    api_service_availability, flow_schema_status,
     framework::Setup,
     service_repair::{self, Repair},
 };
@@ -266,6 +267,8 @@ impl Cluster {
         setup.section();
         setup.client = self.client_as("system:apiserver");
         service_repair::start(&mut setup, repair);
+        flow_schema_status::start(&mut setup);
+        api_service_availability::start(&mut setup);
         if scheduler {
             setup.client = self.client_as("system:kube-scheduler");
             let config = coracle_scheduler::Config { host: "coracle".to_owned(), ..Default::default() };

@@ -176,6 +176,18 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    /// Whether upstream's router says so, which knows nothing of kinds: no
+    /// endpoint takes such a request.
+    pub fn is_unrouted(&self) -> bool {
+        match self {
+            Self::NoSuchPath | Self::MethodNotAllowed => true,
+            Self::Status(status) => {
+                ["406: ", "415: "].iter().any(|unrouted| status.message.starts_with(unrouted))
+            }
+            _ => false,
+        }
+    }
+
     /// A `Conflict` whose object changed under the request.
     pub fn stale(subject: Subject) -> Self {
         Self::Conflict {

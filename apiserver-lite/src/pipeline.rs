@@ -96,6 +96,9 @@ where
             if matches!(error, ApiError::Timeout { .. }) {
                 measures.terminated(&info, head, 504);
             }
+            if error.is_unrouted() {
+                call.warnings.lock().clear();
+            }
             handlers::answer::error(&error, &head.headers, &info.query)
         }
     };

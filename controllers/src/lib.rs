@@ -3,6 +3,7 @@
 //! They know the API only through a [`kube::Client`]. Start at [`run`]; the
 //! list of all loops is [`CONTROLLERS`]; what they stand on is [`framework`].
 
+pub mod api_service_availability;
 mod cluster_role_aggregation;
 mod cron_job;
 mod daemon_set;
@@ -15,6 +16,7 @@ mod endpoint_slice;
 mod endpoint_slice_mirroring;
 mod endpoints;
 mod ephemeral_volume;
+pub mod flow_schema_status;
 pub mod framework;
 mod garbage_collector;
 mod history;

@@ -48,10 +48,11 @@ pub fn include(query: &Query) -> Result<Include, ApiError> {
     }
 }
 
-/// The definitions of columns.
+/// The definitions of columns. One without a name has cells, and nobody is told what they are.
 pub fn definitions(columns: &[Column]) -> Value {
     columns
         .iter()
+        .filter(|column| !column.name.is_empty())
         .map(|column| {
             json!({
                 "name": column.name,

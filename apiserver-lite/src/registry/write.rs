@@ -22,7 +22,7 @@ use crate::{
     authn::User,
     codec,
     error::{ApiError, Subject},
-    resources::{Claim, Part, Row, Write, meta},
+    resources::{Claim, Part, Row, Write},
     schema::canonical,
 };
 
@@ -179,13 +179,7 @@ impl Registry {
         strategy.prepare(&write, new, None);
         let mut claim = strategy.begin(self, &write, new, None).await?;
         let mut errors = std::mem::take(&mut claim.errors);
-        errors.extend(meta::validate(new, facts.namespaced, |name, prefix| {
-            strategy.name_of(new, name, prefix)
-        }));
-        if strategy.qualifies_finalizers() {
-            errors.extend(meta::finalizer_names(new));
-        }
-        errors.extend(strategy.validate(&write, new, None));
+        errors.extend(strategy.check(&write, facts.namespaced, new, None));
         if !errors.is_empty() {
             return Err(ApiError::Invalid { subject: subject(target, new), errors });
         }
@@ -359,11 +353,7 @@ impl Registry {
         keep_system_fields(new, old);
         let mut claim = strategy.begin(self, &write, new, Some(old)).await?;
         let mut errors = std::mem::take(&mut claim.errors);
-        errors.extend(meta::validate_update(new, old));
-        if strategy.qualifies_finalizers() {
-            errors.extend(meta::finalizer_names(new));
-        }
-        errors.extend(strategy.validate(&write, new, Some(old)));
+        errors.extend(strategy.check(&write, target.row.facts.namespaced, new, Some(old)));
         if !errors.is_empty() {
             return Err(ApiError::Invalid { subject: subject(target, new), errors });
         }

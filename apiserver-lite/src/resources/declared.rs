@@ -5,7 +5,7 @@
 //! as it was. A kind validates with [`rules`](super::rules) first, without what is
 //! declared, and then here.
 
-use coracle_api::FieldError;
+use coracle_api::{FieldError, FieldPath, field::FieldErrorKind};
 use serde_json::{Map, Value};
 
 use super::rules::{Errors, Format, IMMUTABLE, Place};
@@ -54,6 +54,32 @@ pub enum Must {
     AtLeast(i64),
     /// Another rule for what is set.
     With(fn(&Place<'_>, &mut Errors)),
+}
+
+/// Adds declared errors to those by hand, and drops of those what they say as
+/// well: of the same kind at the same field; where a value is invalid, in the
+/// same words.
+pub fn supersede(errors: &mut Errors, declared: Errors) {
+    errors.retain(|error| !declared.iter().any(|it| covers(it, error)));
+    errors.extend(declared);
+}
+
+fn covers(declared: &FieldError, by_hand: &FieldError) -> bool {
+    declared.kind == by_hand.kind
+        && declared.path == by_hand.path
+        && (declared.kind != FieldErrorKind::Invalid || declared.detail == by_hand.detail)
+}
+
+/// Puts those errors last that a declaration says in the same words.
+pub fn last(errors: &mut Errors, declared: impl Fn(&FieldError) -> bool) {
+    let (last, mut first): (Errors, Errors) = errors.drain(..).partition(declared);
+    first.extend(last);
+    *errors = first;
+}
+
+/// A field that may not change. What it is now is not shown.
+pub fn immutable(path: &FieldPath) -> FieldError {
+    FieldError::invalid(path, Value::Null, IMMUTABLE)
 }
 
 /// Checks a struct.
@@ -249,6 +275,26 @@ mod tests {
         assert_eq!(
             errors(new, Some(old)),
             ["s.once: Invalid value: null: field cannot be modified once set"]
+        );
+    }
+
+    #[test]
+    fn said_once_and_last() {
+        let path = FieldPath::new("a");
+        let mut errors = vec![
+            FieldError::invalid(&path, "x", IMMUTABLE),
+            FieldError::required(&path, "by hand"),
+            FieldError::invalid(&path, "x", "other"),
+        ];
+        supersede(&mut errors, vec![immutable(&path), FieldError::required(&path, "")]);
+        let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "a: Invalid value: \"x\": other",
+                "a: Invalid value: null: field is immutable",
+                "a: Required value"
+            ]
         );
     }
 }

@@ -262,10 +262,21 @@ pub trait Strategy: Send + Sync + 'static {
     }
 
     /// Everything that is wrong with the object, in upstream's order.
-    /// `ObjectMeta` is validated by the registry before this, with
-    /// [`Strategy::name`] as the rule for names.
+    /// `ObjectMeta` is validated before this, with [`Strategy::name`] as the
+    /// rule for names.
     fn validate(&self, _write: &Write<'_>, _new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
         Vec::new()
+    }
+
+    /// Everything that is wrong with the object and its metadata.
+    fn check(
+        &self,
+        write: &Write<'_>,
+        namespaced: bool,
+        new: &Object,
+        old: Option<&Object>,
+    ) -> Vec<FieldError> {
+        check(self, write, namespaced, new, old)
     }
 
     /// `Warning` headers for the client.
@@ -482,6 +493,25 @@ pub trait Strategy: Send + Sync + 'static {
     fn companions(&self, _object: &Object) -> Vec<Companion> {
         Vec::new()
     }
+}
+
+/// The default of [`Strategy::check`].
+pub fn check(
+    strategy: &(impl Strategy + ?Sized),
+    write: &Write<'_>,
+    namespaced: bool,
+    new: &Object,
+    old: Option<&Object>,
+) -> Vec<FieldError> {
+    let mut errors = match old {
+        None => meta::validate(new, namespaced, |name, prefix| strategy.name_of(new, name, prefix)),
+        Some(old) => meta::validate_update(new, old),
+    };
+    if strategy.qualifies_finalizers() {
+        errors.extend(meta::finalizer_names(new));
+    }
+    errors.extend(strategy.validate(write, new, old));
+    errors
 }
 
 /// [`Strategy::prepare`] for kinds that count no generation: keeps the status

@@ -10,6 +10,8 @@ use serde_json::{Map, Value};
 use crate::resources::{
     Column, Strategy, Write, age,
     columns::{named, show, since, wide},
+    core::pods::internal::Internal,
+    meta,
     rules::IMMUTABLE,
     tree::{field, number, section, set, text},
 };
@@ -26,13 +28,32 @@ pub struct Events;
 impl Strategy for Events {
     fn prepare(&self, _write: &Write<'_>, _new: &mut Object, _old: Option<&Object>) {}
 
-    fn validate(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
+    // What the older form must be as an object is looked at only when the rest of it is right.
+    fn check(
+        &self,
+        write: &Write<'_>,
+        namespaced: bool,
+        new: &Object,
+        old: Option<&Object>,
+    ) -> Vec<FieldError> {
         let strict = write.api_version == NEW;
-        let mut errors = lenient(new, if strict { "reportingController" } else { "reportingComponent" });
+        let lenient = lenient(new, if strict { "reportingController" } else { "reportingComponent" });
+        let mut errors = old.map(|old| meta::validate_update(new, old)).unwrap_or_default();
+        errors.extend(lenient);
         match old {
+            None if !strict && errors.is_empty() => {
+                errors = meta::validate(new, namespaced, format::name_is_path_segment);
+            }
             _ if !strict => {}
-            None => errors.extend(strictly_created(new)),
-            Some(old) => errors.extend(strictly_updated(new, old)),
+            None => {
+                errors.extend(meta::validate(new, namespaced, format::name_is_subdomain));
+                errors.extend(meta::finalizer_names(new));
+                errors.extend(strictly_created(new));
+            }
+            Some(old) => {
+                errors.extend(meta::finalizer_names(new));
+                errors.extend(strictly_updated(new, old));
+            }
         }
         errors
     }
@@ -227,13 +248,31 @@ fn strictly_updated(new: &Object, old: &Object) -> Vec<FieldError> {
         ("reportingController", "reportingComponent"),
         ("reportingInstance", "reportingInstance"),
     ];
-    for (shown, stored) in FIXED {
+    for (name, stored) in FIXED {
         let value = section(new, stored);
         if value != section(old, stored) {
-            errors.push(FieldError::invalid(&FieldPath::new(shown), value.clone(), IMMUTABLE));
+            let error = FieldError::invalid(&FieldPath::new(name), value.clone(), IMMUTABLE);
+            errors.push(match shown(stored, value) {
+                Some(shown) => error.showing(shown),
+                None => error,
+            });
         }
     }
     errors
+}
+
+// A value as upstream's internal version has it, where that is not what the wire has.
+fn shown(name: &str, value: &Value) -> Option<String> {
+    let of = |of: &str| Some(Internal::read().compact(of, value));
+    match name {
+        "involvedObject" => of("ObjectReference"),
+        "related" if set(value) => of("ObjectReference"),
+        "source" => of("EventSource"),
+        "count" => Some(number(value).to_string()),
+        "firstTimestamp" | "lastTimestamp" | "eventTime" | "related" => None,
+        _ if value.is_null() => Some("\"\"".to_owned()),
+        _ => None,
+    }
 }
 
 fn series(event: &Object) -> Vec<FieldError> {

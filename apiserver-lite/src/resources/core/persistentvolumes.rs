@@ -11,7 +11,11 @@ use crate::resources::{
     tree::{count, entries, field, list, or_default, section, set, text, time},
 };
 
-use super::{node_selectors, pods::diff, quantities, volume_sources};
+use super::{
+    node_selectors,
+    pods::{diff, internal::Internal},
+    quantities, volume_sources,
+};
 
 /// The ways in which a volume may be mounted.
 pub const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -103,7 +107,7 @@ static SPEC: &[Check] = &[
             Check::Within("required", node_selectors::SELECTOR),
         ],
     ),
-    Check::With(volume_sources::check),
+    Check::With(|spec, errors| volume_sources::check(spec, spec.has("nodeAffinity"), errors)),
     Check::With(recycled_root),
     Check::Field("storageClassName", &[Rule::Format(format::dns1123_subdomain)]),
     Check::Pointer("volumeMode", &[Rule::OneOf(VOLUME_MODES)]),
@@ -143,7 +147,8 @@ fn capacity(spec: &Place<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn recycled_root(spec: &Place<'_>, errors: &mut Vec<FieldError>) {
+/// Refuses to empty the root of a node.
+pub fn recycled_root(spec: &Place<'_>, errors: &mut Vec<FieldError>) {
     let Some(host) = spec.field("hostPath") else { return };
     let root =
         !host.text("path").is_empty() && host.text("path").split('/').all(|it| ["", ".", ".."].contains(&it));
@@ -218,7 +223,13 @@ fn update(new: &Object, old: &Object) -> Vec<FieldError> {
     }
     let (before, after) = (field(old, &["spec", "nodeAffinity"]), field(new, &["spec", "nodeAffinity"]));
     if set(before) && !node_selectors::same_but_for_renamed_labels(before, after) {
-        errors.push(FieldError::invalid(&FieldPath::new("nodeAffinity"), after.clone(), IMMUTABLE));
+        let detail = format!("{IMMUTABLE}, except for updating from beta label to GA");
+        let error = FieldError::invalid(&FieldPath::new("nodeAffinity"), after.clone(), detail);
+        errors.push(if set(after) {
+            error.showing(Internal::read().compact("VolumeNodeAffinity", after))
+        } else {
+            error
+        });
     }
     let class = |volume| field(volume, &["spec", "volumeAttributesClassName"]);
     if set(class(old)) && class(new).is_null() {

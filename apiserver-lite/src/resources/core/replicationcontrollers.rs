@@ -6,7 +6,9 @@ use serde_json::Value;
 use crate::resources::{
     Column, Part, Strategy, Write,
     apps::replicasets,
+    check,
     columns::{AGE, NAME, integer, labels, wide},
+    declared,
     rules::{Check, Errors, Place, Rule},
     tree::{count, entries, field, number, text},
     workloads::{self, CONTAINERS, IMAGES, TEMPLATE, unset},
@@ -41,6 +43,21 @@ impl Strategy for ReplicationControllers {
         }
     }
 
+    fn check(
+        &self,
+        write: &Write<'_>,
+        namespaced: bool,
+        new: &Object,
+        old: Option<&Object>,
+    ) -> Vec<FieldError> {
+        const DECLARED: &[&str] = &["metadata.name", "spec.replicas", "spec.minReadySeconds"];
+        let mut errors = check(self, write, namespaced, new, old);
+        if write.part == Part::Whole {
+            declared::last(&mut errors, |error| DECLARED.contains(&error.path.as_str()));
+        }
+        errors
+    }
+
     fn warnings(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<String> {
         workloads::warn(write, new, old, TEMPLATE, true)
     }
@@ -62,7 +79,6 @@ impl Strategy for ReplicationControllers {
     }
 }
 
-// What upstream declares comes last.
 static SPEC: &[Check] = &[
     Check::With(|spec, errors| {
         if spec.get("selector").map_or(0, count) == 0 {

@@ -75,8 +75,11 @@ pub fn of(volume: &Object) -> Value {
     Value::Object(named.collect())
 }
 
-/// Requires one source, and what that one needs.
-pub fn check(spec: &Place<'_>, errors: &mut Vec<FieldError>) {
+/// Requires one source, and what that one needs. `placed`: it is said which
+/// nodes the volume can be reached from.
+pub fn check(spec: &Place<'_>, placed: bool, errors: &mut Vec<FieldError>) {
+    let named = spec.above().and_then(|object| object.get("metadata"));
+    let volume = Volume { name: text(named.map_or(&Value::Null, |it| &it["name"])).to_owned() };
     let mut found = 0;
     for (name, more, within, checks) in SOURCES {
         let Some(source) = spec.get(name) else { continue };
@@ -87,9 +90,9 @@ pub fn check(spec: &Place<'_>, errors: &mut Vec<FieldError>) {
         }
         found += 1;
         let path = spec.path_of(within);
-        rules::check(checks, &Place::at(path.as_str(), source, None), errors);
+        rules::check(checks, &Place::at(path.as_str(), source, None).knowing(&volume), errors);
         match *name {
-            "local" if !spec.has("nodeAffinity") => errors.push(FieldError::required(
+            "local" if !placed => errors.push(FieldError::required(
                 &spec.path_of("nodeAffinity"),
                 "Local volume requires node affinity",
             )),
@@ -99,6 +102,11 @@ pub fn check(spec: &Place<'_>, errors: &mut Vec<FieldError>) {
     if found == 0 {
         errors.push(FieldError::required(&spec.path(), "must specify a volume type"));
     }
+}
+
+// What sources know of the volume that they are in.
+struct Volume {
+    name: String,
 }
 
 static HOST_PATH: &[Check] = &[
@@ -197,7 +205,7 @@ static QUOBYTE: &[Check] = &[
             let detail = "must be a UUID and may not exceed a length of 64 characters";
             errors.push(FieldError::required(&source.path_of("tenant"), detail));
         } else {
-            for _ in registry.split(',').filter(|pair| pair.rsplit_once(':').is_none()) {
+            for _ in registry.split(',').filter(|pair| !is_host_and_port(pair)) {
                 errors.push(FieldError::invalid(&path, registry, PAIRS));
             }
         }
@@ -205,8 +213,30 @@ static QUOBYTE: &[Check] = &[
     Check::Field("volume", REQUIRED),
 ];
 
+// As Go splits them: what has colons itself stands in brackets.
+fn is_host_and_port(pair: &str) -> bool {
+    let Some((host, port)) = pair.rsplit_once(':') else { return false };
+    let host = match host.strip_prefix('[') {
+        Some(host) => match host.strip_suffix(']') {
+            Some(host) => host,
+            None => return false,
+        },
+        None if host.contains(':') => return false,
+        None => host,
+    };
+    !host.contains(['[', ']']) && !port.contains(['[', ']'])
+}
+
 static ISCSI: &[Check] = &[
     Check::Field("targetPortal", REQUIRED),
+    Check::With(|source, errors| {
+        const DETAIL: &str = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
+        let portal = source.text("targetPortal");
+        let name = source.known().map_or(0, |volume: &Volume| volume.name.len());
+        if source.has("initiatorName") && name + 1 + portal.len() > 64 {
+            errors.push(FieldError::invalid(&source.path_of("targetportal"), portal, DETAIL));
+        }
+    }),
     Check::Field("iqn", REQUIRED),
     Check::With(|source, errors| initiator(source, "iqn", "iqn", errors)),
     Check::Field("lun", &[Rule::Within(0, 255)]),
@@ -223,12 +253,16 @@ static ISCSI: &[Check] = &[
 // An iSCSI name: `iqn.`, `eui.` or `naa.` and what belongs to it.
 fn initiator(source: &Place<'_>, name: &str, shown: &str, errors: &mut Vec<FieldError>) {
     let text = source.text(name);
+    // An empty name of the target was reported as missing.
+    if !source.has(name) || (name == "iqn" && text.is_empty()) {
+        return;
+    }
     let hex = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     let fits = match (text.get(..3), text.get(3..)) {
         (Some("iqn"), Some(rest)) => iqn(rest),
         (Some("eui"), Some(rest)) => rest.strip_prefix('.').is_some_and(|id| id.len() == 16 && hex(id)),
         (Some("naa"), Some(rest)) => rest.strip_prefix('.').is_some_and(|id| id.len() == 32 && hex(id)),
-        _ => text.is_empty(),
+        _ => false,
     };
     if !fits {
         errors.push(FieldError::invalid(&source.path_of(shown), text, "must be valid format"));

@@ -7,12 +7,13 @@ use crate::resources::{
     Column, Strategy, Write,
     columns::{AGE, NAME, show, some_of},
     core::{addresses, endpoints::PROTOCOLS},
-    meta,
-    rules::{self, Check, Errors, IMMUTABLE, Place, Rule},
-    tree::{list, number, objects_mut, section, text, texts},
+    declared, meta,
+    rules::{self, Check, Errors, Place, Rule},
+    tree::{count, list, number, objects_mut, section, text, texts},
 };
 
 const ADDRESS_TYPES: &[&str] = &["FQDN", "IPv4", "IPv6"];
+const MOST_ADDRESSES: usize = 100;
 const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 
 /// The behaviour of endpoint slices.
@@ -49,11 +50,7 @@ impl Strategy for EndpointSlices {
         if old.is_none_or(|old| section(old, "endpoints") != section(new, "endpoints")) {
             errors.extend(endpoints(new));
         }
-        if let Some(old) = old
-            && section(new, "addressType") != section(old, "addressType")
-        {
-            errors.push(FieldError::invalid(&FieldPath::new("addressType"), Value::Null, IMMUTABLE));
-        }
+        declared::supersede(&mut errors, declared_of(new, old));
         errors
     }
 
@@ -98,6 +95,38 @@ fn drop_topology(new: &mut Object, old: Option<&Object>) {
             endpoint.entry("nodeName").or_insert_with(|| node.into());
         }
     }
+}
+
+fn declared_of(new: &Object, old: Option<&Object>) -> Errors {
+    let mut errors = Errors::new();
+    let (path, kind) = (FieldPath::new("addressType"), text(section(new, "addressType")));
+    let before = old.map(|old| text(section(old, "addressType")));
+    if before != Some(kind) {
+        if kind.is_empty() {
+            errors.push(FieldError::required(&path, ""));
+        }
+        if before.is_some() {
+            errors.push(declared::immutable(&path));
+        }
+        if errors.is_empty() && !ADDRESS_TYPES.contains(&kind) {
+            errors.push(FieldError::not_supported(&path, kind, ADDRESS_TYPES));
+        }
+    }
+    let endpoints = section(new, "endpoints");
+    if old.is_some_and(|old| section(old, "endpoints") == endpoints) {
+        return errors;
+    }
+    for (index, endpoint) in list(endpoints).iter().enumerate() {
+        let path = FieldPath::new("endpoints").index(index).child("addresses");
+        match count(&endpoint["addresses"]) {
+            0 => errors.push(FieldError::required(&path, "")),
+            count if count > MOST_ADDRESSES => {
+                errors.push(FieldError::too_many(&path, count, MOST_ADDRESSES));
+            }
+            _ => {}
+        }
+    }
+    errors
 }
 
 static SLICE: &[Check] =
@@ -178,14 +207,7 @@ fn endpoints(slice: &Object) -> Vec<FieldError> {
 }
 
 fn address_list(endpoint: &Place<'_>, kind: &str, errors: &mut Errors) {
-    const MOST: usize = 100;
     let path = endpoint.path_of("addresses");
-    let all = endpoint.list("addresses");
-    if all.is_empty() {
-        errors.push(FieldError::required(&path, ""));
-    } else if all.len() > MOST {
-        errors.push(FieldError::too_many(&path, all.len(), MOST));
-    }
     for (index, address) in endpoint.texts("addresses").enumerate() {
         let at = path.index(index);
         let (faults, fits) = match kind {

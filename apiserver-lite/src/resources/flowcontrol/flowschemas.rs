@@ -1,11 +1,12 @@
 //! Flow schemas.
 
 use coracle_api::{FieldError, FieldPath, Object, format};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::resources::{
     Column, Part, Strategy, Write,
     columns::{AGE, NAME, integer, show},
+    keep_metadata, prepare,
     tree::{field, list, number, section, set, text, texts, truth},
 };
 
@@ -20,6 +21,11 @@ impl Strategy for FlowSchemas {
         if spec.get("matchingPrecedence").map_or(0, number) == 0 {
             spec.insert("matchingPrecedence".to_owned(), 1000.into());
         }
+    }
+
+    fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
+        prepare(write, new, old);
+        keep_metadata(write, new, old);
     }
 
     fn validate(&self, write: &Write<'_>, new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
@@ -72,7 +78,9 @@ fn spec(name: &str, spec: &Value) -> Vec<FieldError> {
     let method = &spec["distinguisherMethod"];
     if set(method) && !METHODS.contains(&text(&method["type"])) {
         let path = path.child("distinguisherMethod").child("type");
-        errors.push(FieldError::not_supported(&path, method.clone(), METHODS));
+        // As the internal version has it, where the fields have Go's names.
+        let shown = json!({ "Type": text(&method["type"]) });
+        errors.push(FieldError::not_supported(&path, shown, METHODS));
     }
     let level = text(&spec["priorityLevelConfiguration"]["name"]);
     let at = path.child("priorityLevelConfiguration").child("name");

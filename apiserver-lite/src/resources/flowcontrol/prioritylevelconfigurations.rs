@@ -7,6 +7,8 @@ use super::flowschemas::condition_types;
 use crate::resources::{
     Column, Part, Strategy, Write,
     columns::{AGE, NAME, show},
+    declared, keep_metadata, prepare,
+    rules::Errors,
     tree::{field, number, object_mut, or_default, section, set, text},
 };
 
@@ -32,7 +34,12 @@ impl Strategy for PriorityLevelConfigurations {
         }
     }
 
-    fn validate(&self, write: &Write<'_>, new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
+    fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
+        prepare(write, new, old);
+        keep_metadata(write, new, old);
+    }
+
+    fn validate(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
         if write.part == Part::Status {
             return condition_types(new);
         }
@@ -44,11 +51,57 @@ impl Strategy for PriorityLevelConfigurations {
         }
         errors.extend(spec(new.name(), section(new, "spec")));
         errors.extend(condition_types(new));
+        let before = old.map(|old| section(old, "spec"));
+        declared::supersede(&mut errors, declared_of(section(new, "spec"), before));
         errors
     }
 
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         format::name_is_subdomain(name, prefix)
+    }
+}
+
+fn declared_of(spec: &Value, old: Option<&Value>) -> Errors {
+    let path = FieldPath::new("spec");
+    let same = |field: &str| old.is_some_and(|old| old[field] == spec[field]);
+    let kind = text(&spec["type"]);
+    let mut errors = Errors::new();
+    for (member, of) in [("exempt", "Exempt"), ("limited", "Limited")] {
+        if same("type") && same(member) {
+            continue;
+        }
+        match (kind == of, set(&spec[member])) {
+            (false, true) => errors.push(FieldError::forbidden(&path.child(member), "")),
+            (true, false) if member == "limited" => {
+                errors.push(FieldError::required(&path.child(member), ""));
+            }
+            _ => {}
+        }
+    }
+    if kind.is_empty() && !same("type") {
+        errors.push(FieldError::required(&path.child("type"), ""));
+    }
+    let response = &spec["limited"]["limitResponse"];
+    let before = old.map(|old| &old["limited"]["limitResponse"]);
+    if set(&spec["limited"]) && before != Some(response) {
+        declared_of_response(response, before, &path.child("limited").child("limitResponse"), &mut errors);
+    }
+    errors
+}
+
+fn declared_of_response(response: &Value, old: Option<&Value>, path: &FieldPath, errors: &mut Errors) {
+    let kind = text(&response["type"]);
+    let same = old.is_some_and(|old| text(&old["type"]) == kind);
+    let neither = response["queuing"].is_null() && old.is_some_and(|old| old["queuing"].is_null());
+    if !(same && neither) {
+        match (kind == "Queue", set(&response["queuing"])) {
+            (false, true) => errors.push(FieldError::forbidden(&path.child("queuing"), "")),
+            (true, false) => errors.push(FieldError::required(&path.child("queuing"), "")),
+            _ => {}
+        }
+    }
+    if kind.is_empty() && !same {
+        errors.push(FieldError::required(&path.child("type"), ""));
     }
 }
 
@@ -81,7 +134,8 @@ fn spec(name: &str, spec: &Value) -> Vec<FieldError> {
                     .push(FieldError::forbidden(&path.child("exempt"), "must be nil if the type is Limited"));
             }
             if limited.is_null() {
-                errors.push(FieldError::required(&path.child("limited"), ""));
+                let detail = "must not be empty when type is Limited";
+                errors.push(FieldError::required(&path.child("limited"), detail));
             } else {
                 errors.extend(limit(limited, &path.child("limited")));
             }
@@ -126,7 +180,8 @@ fn limit(level: &Value, path: &FieldPath) -> Vec<FieldError> {
         }
         "Reject" => {}
         "Queue" if queuing.is_null() => {
-            errors.push(FieldError::required(&at.child("queuing"), ""));
+            let detail = "must not be empty if limited.limitResponse.type is Limited";
+            errors.push(FieldError::required(&at.child("queuing"), detail));
         }
         "Queue" => errors.extend(queues(queuing, &at.child("queuing"))),
         "" => errors.push(FieldError::required(&at.child("type"), "")),

@@ -1,11 +1,12 @@
 //! Ingress classes.
 
-use coracle_api::{FieldError, FieldPath, Object, format};
+use coracle_api::{FieldError, FieldPath, Object, field::FieldErrorKind, format};
 use serde_json::Value;
 
 use crate::resources::{
     Column, Strategy, Write,
     columns::{AGE, named, show},
+    declared,
     rules::{self, Check, Errors, IMMUTABLE, Place, Rule},
     tree::{field, or_default, set, text},
 };
@@ -34,6 +35,10 @@ impl Strategy for IngressClasses {
         }
         errors.extend(domain_path(controller, &path));
         errors.extend(rules::validate(CLASS, new, None));
+        declared::last(&mut errors, |error| {
+            let named = ["spec.parameters.kind", "spec.parameters.name"].contains(&error.path.as_str());
+            named && error.kind == FieldErrorKind::Required
+        });
         errors
     }
 

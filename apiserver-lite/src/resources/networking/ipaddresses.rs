@@ -4,8 +4,8 @@ use coracle_api::{FieldError, FieldPath, Object, format};
 use serde_json::Value;
 
 use crate::resources::{
-    Column, Strategy, Write,
-    columns::{AGE, NAME},
+    Cell, Column, Strategy, Write,
+    columns::NAME,
     core::addresses,
     rules::{self, Check, IMMUTABLE, Rule},
     tree::{field, text},
@@ -68,5 +68,6 @@ pub static COLUMNS: &[Column] = &[
         "parentRef references the resource that an IPAddress is attached to. An IPAddress must reference a parent object.",
         |it, _| parent(it).into(),
     ),
-    AGE,
+    // Upstream tells nobody that the age stands there too.
+    Column::with("", "string", "", Cell::Since(&["metadata", "creationTimestamp"])),
 ];

@@ -1,13 +1,13 @@
 //! Network policies.
 
-use coracle_api::{FieldError, Object, format};
+use coracle_api::{FieldError, Object, field::FieldErrorKind, format};
 use serde_json::{Map, Value, json};
 
 use crate::resources::{
     Column, Strategy, Write,
     columns::{AGE, NAME, selector},
     core::addresses,
-    label_selectors,
+    declared, label_selectors,
     rules::{self, Errors, Place},
     tree::{field, list, objects_mut, section, text, texts},
 };
@@ -53,6 +53,9 @@ impl Strategy for NetworkPolicies {
             }
         }
         types(&spec, &mut errors);
+        declared::last(&mut errors, |error| {
+            error.kind == FieldErrorKind::Required && error.path.as_str().ends_with("].ipBlock.cidr")
+        });
         errors
     }
 

@@ -6,10 +6,10 @@ use serde_json::Value;
 use crate::resources::{
     Column, Part, Strategy, Write,
     columns::{AGE, NAME, size},
-    core::volume_sources::csi_driver,
+    core::{pods::internal::Internal, volume_sources::csi_driver},
     rules::{IMMUTABLE, NOT_NEGATIVE},
-    separate,
-    tree::{field, list, text, texts},
+    separate_wholly,
+    tree::{count, field, list, object_mut, text, texts},
 };
 
 /// The behaviour of CSI nodes.
@@ -17,7 +17,13 @@ pub struct CsiNodes;
 
 impl Strategy for CsiNodes {
     fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
-        separate(write, new, old);
+        separate_wholly(write, new, old);
+        // Behind a feature gate that is off.
+        const HEALTH: &[&str] = &["status", "storageHealth"];
+        let had = old.is_some_and(|old| count(field(old, HEALTH)) > 0);
+        if !had && let Some(status) = object_mut(&mut new.0, "status") {
+            status.remove("storageHealth");
+        }
     }
 
     fn validate(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
@@ -35,7 +41,10 @@ impl Strategy for CsiNodes {
             for new in drivers.iter().filter(|new| new["name"] == old["name"]) {
                 // What a node can take may change.
                 if ["nodeID", "topologyKeys"].iter().any(|part| old[*part] != new[*part]) {
-                    errors.push(FieldError::invalid(&path, new.clone(), IMMUTABLE));
+                    let mut shown = new.clone();
+                    shown["allocatable"] = Value::Null;
+                    let shown = Internal::read().compact("CSINodeDriver", &shown);
+                    errors.push(FieldError::invalid(&path, new.clone(), IMMUTABLE).showing(shown));
                 }
             }
         }

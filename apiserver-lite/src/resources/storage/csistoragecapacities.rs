@@ -27,7 +27,12 @@ impl Strategy for CsiStorageCapacities {
             for name in ["nodeTopology", "storageClassName"] {
                 let now = section(new, name);
                 if now != section(old, name) {
-                    errors.push(FieldError::invalid(&FieldPath::new(name), now.clone(), IMMUTABLE));
+                    let error = FieldError::invalid(&FieldPath::new(name), now.clone(), IMMUTABLE);
+                    errors.push(if now.is_object() {
+                        error.showing(label_selectors::shown(Some(now)))
+                    } else {
+                        error
+                    });
                 }
             }
         }

@@ -6,7 +6,8 @@ use serde_json::Value;
 use crate::resources::{
     Column, Strategy, Write,
     columns::{AGE, NAME, boolean, show, show_or},
-    rules::{self, Check, Errors, IMMUTABLE, Place, Rule},
+    declared,
+    rules::{self, Check, Errors, Place, Rule},
     tree::{count, entries, list, or_default, section, text},
 };
 
@@ -23,14 +24,7 @@ impl Strategy for StorageClasses {
         let mut errors = provisioner(new, "provisioner");
         errors.extend(parameters(new, true));
         errors.extend(rules::validate(CLASS, new, None));
-        if let Some(old) = old {
-            for name in ["provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"] {
-                let (before, now) = (section(old, name), section(new, name));
-                if before != now && (name != "parameters" || count(before) + count(now) > 0) {
-                    errors.push(FieldError::invalid(&FieldPath::new(name), Value::Null, IMMUTABLE));
-                }
-            }
-        }
+        declared::supersede(&mut errors, declared_of(new, old));
         errors
     }
 
@@ -41,6 +35,25 @@ impl Strategy for StorageClasses {
     fn returns_deleted(&self) -> bool {
         true
     }
+}
+
+fn declared_of(new: &Object, old: Option<&Object>) -> Errors {
+    let mut errors = Errors::new();
+    for name in ["provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"] {
+        let (path, now) = (FieldPath::new(name), section(new, name));
+        let before = old.map(|old| section(old, name));
+        if before == Some(now) {
+            continue;
+        }
+        if name == "provisioner" && text(now).is_empty() {
+            errors.push(FieldError::required(&path, ""));
+        }
+        let none = |it: &Value| name == "parameters" && count(it) == 0;
+        if before.is_some_and(|before| !none(before) || !none(now)) {
+            errors.push(declared::immutable(&path));
+        }
+    }
+    errors
 }
 
 /// The rules of the field that names who makes volumes.

@@ -6,16 +6,27 @@ use serde_json::Value;
 use crate::resources::{
     Column, Strategy, Write,
     columns::{AGE, NAME, as_name, boolean, show},
-    core::volume_sources::csi_driver,
-    rules::IMMUTABLE,
+    core::{
+        persistentvolumes::{access_modes, recycled_root},
+        volume_sources::{self, csi_driver},
+    },
+    declared,
+    rules::{Check, Errors, Place, Rule, check},
     separate_wholly,
-    tree::{entries, section, text},
+    tree::{count, entries, object_mut, section, text},
 };
 
 /// The behaviour of volume attachments.
 pub struct VolumeAttachments;
 
 impl Strategy for VolumeAttachments {
+    fn default(&self, object: &mut Object) {
+        let source = object_mut(object.section_mut("spec"), "source");
+        if let Some(volume) = source.and_then(|source| object_mut(source, "inlineVolumeSpec")) {
+            volume_sources::default(volume);
+        }
+    }
+
     fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
         separate_wholly(write, new, old);
     }
@@ -23,8 +34,11 @@ impl Strategy for VolumeAttachments {
     fn validate(&self, _write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
         let path = FieldPath::new("spec");
         let spec = section(new, "spec");
-        let mut errors = csi_driver(text(&spec["attacher"]), &path.child("attacher"));
-        errors.extend(source(&spec["source"], &path.child("source")));
+        let mut errors = Vec::new();
+        if old.is_some() {
+            errors.extend(csi_driver(text(&spec["attacher"]), &path.child("attacher")));
+        }
+        source(new, &mut errors);
         let node = text(&spec["nodeName"]);
         let faults = format::dns1123_subdomain(node);
         errors.extend(
@@ -36,8 +50,10 @@ impl Strategy for VolumeAttachments {
             let faults = format::dns1123_subdomain(name);
             errors.extend(faults.into_iter().map(|fault| FieldError::invalid(&path, name, fault)));
         }
-        if old.is_some_and(|old| section(old, "spec") != spec) {
-            errors.push(FieldError::invalid(&path, spec.clone(), IMMUTABLE));
+        match old {
+            None => errors.extend(attacher(text(&spec["attacher"]), &path.child("attacher"))),
+            Some(old) if section(old, "spec") != spec => errors.push(declared::immutable(&path)),
+            Some(_) => {}
         }
         errors
     }
@@ -55,18 +71,69 @@ impl Strategy for VolumeAttachments {
     }
 }
 
-fn source(source: &Value, path: &FieldPath) -> Option<FieldError> {
+// What is declared of the name of a driver.
+fn attacher(name: &str, path: &FieldPath) -> Errors {
+    const MAX: usize = 63;
+    if name.is_empty() {
+        return vec![FieldError::required(path, "")];
+    }
+    let faults = format::dns1123_subdomain_caseless(name).into_iter();
+    let mut errors: Errors = faults.map(|fault| FieldError::invalid(path, name, fault)).collect();
+    if name.chars().count() > MAX {
+        errors.push(FieldError::too_long_characters(path, MAX));
+    }
+    errors
+}
+
+fn source(attachment: &Object, errors: &mut Errors) {
     const ONE: &str = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
-    match (&source["inlineVolumeSpec"], &source["persistentVolumeName"]) {
-        (Value::Null, Value::Null) => Some(FieldError::required(path, ONE)),
-        (Value::Null, name) if text(name).is_empty() => {
+    let root = Place::object(attachment, None);
+    let Some(spec) = root.field("spec") else { return };
+    let empty = Value::Null;
+    let source = spec.field("source").unwrap_or_else(|| spec.here(&empty));
+    let path = spec.path_of("source");
+    match (source.field("inlineVolumeSpec"), source.get("persistentVolumeName")) {
+        (None, None) => errors.push(FieldError::required(&path, ONE)),
+        (Some(_), Some(_)) => errors.push(FieldError::forbidden(&path, ONE)),
+        (None, Some(name)) if text(name).is_empty() => {
             let detail = "must specify non empty persistentVolumeName";
-            Some(FieldError::required(&path.child("persistentVolumeName"), detail))
+            errors.push(FieldError::required(&path.child("persistentVolumeName"), detail));
         }
-        (Value::Null, _) | (_, Value::Null) => None,
-        _ => Some(FieldError::forbidden(path, ONE)),
+        (None, Some(_)) => {}
+        (Some(volume), None) => check(INLINE, &volume, errors),
     }
 }
+
+const NOT_INLINE: &str = "may not be specified in the context of inline volumes";
+
+// A volume that no object stands for: a CSI driver's, with nothing that is of the object's life.
+static INLINE: &[Check] = &[
+    Check::Field("claimRef", &[Rule::Unset(NOT_INLINE)]),
+    Check::With(|volume, errors| {
+        if count(volume.get("capacity").unwrap_or(&Value::Null)) > 0 {
+            errors.push(FieldError::forbidden(&volume.path_of("capacity"), NOT_INLINE));
+        }
+    }),
+    Check::Field("csi", &[Rule::Required("has to be specified in the context of inline volumes")]),
+    Check::Field("accessModes", &[Rule::Required("")]),
+    Check::With(access_modes),
+    Check::With(|volume, errors| {
+        if !["", "Retain"].contains(&volume.text("persistentVolumeReclaimPolicy")) {
+            let detail = "may only be Retain in the context of inline volumes";
+            errors.push(FieldError::forbidden(&volume.path_of("persistentVolumeReclaimPolicy"), detail));
+        }
+    }),
+    Check::Field("nodeAffinity", &[Rule::Unset(NOT_INLINE)]),
+    Check::With(|volume, errors| volume_sources::check(volume, false, errors)),
+    Check::With(recycled_root),
+    Check::Field("storageClassName", &[Rule::Unset(NOT_INLINE)]),
+    Check::With(|volume, errors| {
+        if volume.get("volumeMode").is_some_and(|mode| mode != "Filesystem") {
+            let detail = "may not specify volumeMode other than Filesystem in the context of inline volumes";
+            errors.push(FieldError::forbidden(&volume.path_of("volumeMode"), detail));
+        }
+    }),
+];
 
 fn status(status: &Value) -> Vec<FieldError> {
     const MAX_METADATA: usize = 256 * 1024;

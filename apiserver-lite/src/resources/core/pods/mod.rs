@@ -23,7 +23,7 @@ pub mod prepare;
 mod projected;
 mod resize;
 pub mod resources;
-mod scheduling;
+pub mod scheduling;
 mod security;
 pub mod spec;
 mod status;

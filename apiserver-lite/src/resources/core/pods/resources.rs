@@ -52,10 +52,7 @@ pub fn of_container(container: &Place<'_>, errors: &mut Errors) {
 pub fn overhead(spec: &Place<'_>, errors: &mut Errors) {
     let Some(overhead) = spec.field("overhead") else { return };
     // Upstream's path has the limits in it.
-    let path = overhead.path().child("limits");
-    for (resource, quantity) in amounts(Some(overhead.value())) {
-        one(&resource, &quantity, &path, container_name, errors);
-    }
+    limits(Some(overhead.value()), &overhead.path(), errors);
 }
 
 fn one(
@@ -73,10 +70,7 @@ fn one(
 fn requirements(resources: &Place<'_>, named: fn(&str, &FieldPath) -> Errors, errors: &mut Errors) {
     let (limits, requests) = (amounts(resources.get("limits")), amounts(resources.get("requests")));
     let (limits_path, requests_path) = (resources.path_of("limits"), resources.path_of("requests"));
-    for (resource, limit) in &limits {
-        one(resource, limit, &limits_path, named, errors);
-        pages(resource, limit, &limits_path, errors);
-    }
+    each_limit(&limits, &limits_path, named, errors);
     for (resource, request) in &requests {
         one(resource, request, &requests_path, named, errors);
         let mut wrong = |detail: String| {
@@ -97,11 +91,36 @@ fn requirements(resources: &Place<'_>, named: fn(&str, &FieldPath) -> Errors, er
         }
         pages(resource, request, &requests_path, errors);
     }
-    let any = |wanted: fn(&str) -> bool| limits.keys().chain(requests.keys()).any(|name| wanted(name));
-    if any(huge_pages) && !any(|name| matches!(name, "cpu" | "memory")) {
-        errors.push(FieldError::forbidden(&resources.path(), "HugePages require cpu or memory"));
-    }
+    alone(limits.keys().chain(requests.keys()), &resources.path(), errors);
     claims(resources, errors);
+}
+
+/// What stands alone, checked as a container's limits are; `path` is the path
+/// of what has the limits.
+pub fn limits(list: Option<&Value>, path: &FieldPath, errors: &mut Errors) {
+    let limits = amounts(list);
+    each_limit(&limits, &path.child("limits"), container_name, errors);
+    alone(limits.keys(), path, errors);
+}
+
+fn each_limit(
+    limits: &Amounts,
+    path: &FieldPath,
+    named: fn(&str, &FieldPath) -> Errors,
+    errors: &mut Errors,
+) {
+    for (resource, limit) in limits {
+        one(resource, limit, path, named, errors);
+        pages(resource, limit, path, errors);
+    }
+}
+
+// Huge pages go with cpu or memory.
+fn alone<'a>(names: impl Iterator<Item = &'a String> + Clone, path: &FieldPath, errors: &mut Errors) {
+    let any = |wanted: fn(&str) -> bool| names.clone().any(|name| wanted(name));
+    if any(huge_pages) && !any(|name| matches!(name, "cpu" | "memory")) {
+        errors.push(FieldError::forbidden(path, "HugePages require cpu or memory"));
+    }
 }
 
 fn pages(resource: &str, quantity: &Quantity, list: &FieldPath, errors: &mut Errors) {
