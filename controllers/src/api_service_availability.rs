@@ -164,6 +164,7 @@ fn serves(slice: &EndpointSlice, port: &str) -> bool {
     let ready = slice
         .endpoints
         .iter()
+        .flatten()
         .any(|endpoint| endpoint.conditions.as_ref().and_then(|it| it.ready).unwrap_or(true));
     let ports = slice.ports.as_deref().unwrap_or_default();
     ready && ports.iter().any(|it| it.name.as_deref() == Some(port) && it.port.is_some())

@@ -47,7 +47,7 @@ pub fn start(setup: &mut Setup) {
 }
 
 fn level(schema: &FlowSchema) -> &str {
-    schema.spec.as_ref().map(|spec| spec.priority_level_configuration.name.as_str()).unwrap_or_default()
+    &schema.spec.priority_level_configuration.name
 }
 
 struct Status {
@@ -88,7 +88,7 @@ fn plan(schema: &FlowSchema, found: bool) -> Option<FlowSchemaCondition> {
         ("True", "NotFound", format!("{of} but there is no such object"))
     };
     let wanted = FlowSchemaCondition {
-        type_: Some(DANGLING.to_owned()),
+        type_: DANGLING.to_owned(),
         status: Some(status.to_owned()),
         reason: Some(reason.to_owned()),
         message: Some(message),

@@ -101,6 +101,14 @@ pub fn or_default(map: &mut Map<String, Value>, name: &str, default: impl Into<V
     }
 }
 
+/// As [`or_default`], for a field that is a pointer in Go: there an empty text
+/// is set.
+pub fn or_unset(map: &mut Map<String, Value>, name: &str, default: impl Into<Value>) {
+    if map.get(name).is_none_or(Value::is_null) {
+        map.insert(name.to_owned(), default.into());
+    }
+}
+
 /// A time as `metav1.Time` is written: whole seconds, UTC.
 pub fn time(at: Timestamp) -> Value {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into()

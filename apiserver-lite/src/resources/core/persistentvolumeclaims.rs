@@ -9,7 +9,7 @@ use crate::resources::{
     label_selectors,
     rules::{self, Check, IMMUTABLE, Place, Rule},
     separate,
-    tree::{entries, field, list, or_default, section, set, text},
+    tree::{entries, field, list, or_default, or_unset, section, set, text},
 };
 
 use super::{
@@ -73,7 +73,7 @@ impl Strategy for PersistentVolumeClaims {
 
 /// The defaults of a claim's spec.
 pub fn default_spec(spec: &mut Map<String, Value>) {
-    or_default(spec, "volumeMode", "Filesystem");
+    or_unset(spec, "volumeMode", "Filesystem");
 }
 
 // Before there was `dataSourceRef`, other sources than these were dropped.
@@ -183,9 +183,12 @@ fn update(new: &Object, old: &Object) -> Vec<FieldError> {
     }
     if bound {
         copy(&old_spec, &mut new_spec, "volumeAttributesClassName");
-        let size = before["resources"]["requests"]["storage"].clone();
-        if let Some(slot) = new_spec.pointer_mut("/resources/requests/storage") {
-            *slot = size;
+        let size = match &before["resources"]["requests"]["storage"] {
+            Value::Null => "0".into(),
+            size => size.clone(),
+        };
+        if let Some(Value::Object(requests)) = new_spec.pointer_mut("/resources/requests") {
+            requests.insert("storage".to_owned(), size);
         }
     }
     let spec = FieldPath::new("spec");

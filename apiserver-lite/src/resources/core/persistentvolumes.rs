@@ -8,7 +8,7 @@ use crate::resources::{
     columns::{AGE, NAME, show, show_or, wide},
     restore,
     rules::{self, Check, IMMUTABLE, Place, Rule},
-    tree::{count, entries, field, list, or_default, section, set, text, time},
+    tree::{count, entries, field, list, or_default, or_unset, section, set, text, time},
 };
 
 use super::{
@@ -32,7 +32,7 @@ impl Strategy for PersistentVolumes {
         or_default(object.section_mut("status"), "phase", "Pending");
         let spec = object.section_mut("spec");
         or_default(spec, "persistentVolumeReclaimPolicy", "Retain");
-        or_default(spec, "volumeMode", "Filesystem");
+        or_unset(spec, "volumeMode", "Filesystem");
         volume_sources::default(spec);
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::resources::{
     rules::{self, Check, Place, Rule},
-    tree::{entries, object_mut, or_default, section, text},
+    tree::{entries, object_mut, or_default, or_unset, section, text},
 };
 
 /// The sources in upstream's order: the field, where upstream reports that it
@@ -57,9 +57,9 @@ pub fn default(spec: &mut Map<String, Value>) {
         or_default(iscsi, "iscsiInterface", "default");
     }
     if let Some(disk) = object_mut(spec, "azureDisk") {
-        or_default(disk, "cachingMode", "ReadWrite");
-        or_default(disk, "kind", "Shared");
-        or_default(disk, "fsType", "ext4");
+        or_unset(disk, "cachingMode", "ReadWrite");
+        or_unset(disk, "kind", "Shared");
+        or_unset(disk, "fsType", "ext4");
         disk.entry("readOnly").or_insert_with(|| false.into());
     }
     if let Some(scale) = object_mut(spec, "scaleIO") {

@@ -8,7 +8,7 @@ use crate::resources::{
     columns::{AGE, named, show},
     declared,
     rules::{self, Check, Errors, IMMUTABLE, Place, Rule},
-    tree::{field, or_default, set, text},
+    tree::{field, or_unset, set, text},
 };
 
 /// The behaviour of ingress classes.
@@ -18,7 +18,7 @@ impl Strategy for IngressClasses {
     fn default(&self, object: &mut Object) {
         let parameters = object.0.get_mut("spec").and_then(|spec| spec.get_mut("parameters"));
         if let Some(Value::Object(parameters)) = parameters {
-            or_default(parameters, "scope", "Cluster");
+            or_unset(parameters, "scope", "Cluster");
         }
     }
 

@@ -8,7 +8,7 @@ use crate::resources::{
     columns::{AGE, NAME, boolean, show, show_or},
     declared,
     rules::{self, Check, Errors, Place, Rule},
-    tree::{count, entries, list, or_default, section, text},
+    tree::{count, entries, list, or_unset, section, text},
 };
 
 /// The behaviour of storage classes.
@@ -16,8 +16,8 @@ pub struct StorageClasses;
 
 impl Strategy for StorageClasses {
     fn default(&self, object: &mut Object) {
-        or_default(&mut object.0, "reclaimPolicy", "Delete");
-        or_default(&mut object.0, "volumeBindingMode", "Immediate");
+        or_unset(&mut object.0, "reclaimPolicy", "Delete");
+        or_unset(&mut object.0, "volumeBindingMode", "Immediate");
     }
 
     fn validate(&self, _write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
