@@ -18,7 +18,8 @@ lint:
 reference:
 	tests/reference/build kube-apiserver etcd kubectl helm kube-scheduler
 
-# Coracle's answers beside the real kube-apiserver's. CORACLE_DIFFERENTIAL_ONLY=TEXT: some of them.
+# Coracle's answers beside the real kube-apiserver's. CORACLE_DIFFERENTIAL_ONLY=TEXT: some of them;
+# CORACLE_PROPERTIES=5000: so many cases by chance.
 differential: reference
 	CORACLE_REQUIRE_REFERENCE=1 cargo test --package coracle --test differential -- --nocapture
 

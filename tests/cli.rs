@@ -1,6 +1,6 @@
 //! The `coracle` command, as people and scripts use it.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -321,7 +321,9 @@ async fn controllers_run_alone() -> Outcome {
     let odd = [&alone[..], &["--controllers", "no-such-controller"]].concat();
     check(home.coracle(&odd), false, &["--controllers: \"no-such-controller\" is not in the list"])?;
 
-    let mut child = home.coracle(&alone).stderr(Stdio::null()).spawn()?;
+    let measured = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let measuring = [&alone[..], &["--metrics-bind-address", &measured]].concat();
+    let mut child = home.coracle(&measuring).stderr(Stdio::null()).spawn()?;
     let client = up.maps().await?.into_client();
     let accounts: Api<ServiceAccount> = Api::default_namespaced(client.clone());
     let made = await_condition(accounts, "default", |account: Option<&ServiceAccount>| account.is_some());
@@ -332,11 +334,24 @@ async fn controllers_run_alone() -> Outcome {
         Ok(lease.spec.and_then(|spec| spec.holder_identity).filter(|holder| !holder.is_empty()))
     };
     let held = holder().await?;
+    let page = get(&measured, "/metrics");
     let pid = Pid::from_raw(i32::try_from(child.id())?).ok_or("no process")?;
     kill_process(pid, Signal::TERM)?;
     let status = child.wait()?;
     made??;
     assert!(held.is_some() && status.success(), "{held:?} {status}");
+    let leads = "leader_election_master_status{name=\"kube-controller-manager\"} 1\n";
+    let page = page?;
+    assert!(page.contains(leads) && page.contains("workqueue_adds_total{name=\"serviceaccount\"}"), "{page}");
     assert_eq!(holder().await?, None, "who stops gives it up");
     Ok(())
+}
+
+/// What a server answers that speaks plain HTTP.
+fn get(address: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = std::net::TcpStream::connect(address)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

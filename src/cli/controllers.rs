@@ -1,6 +1,6 @@
 //! `coracle controllers`
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use coracle_controllers::{
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     alone,
     election::{ElectionFlags, duration},
+    scrape,
 };
 
 /// Upstream's name of what runs the controllers, and of its Lease.
@@ -27,6 +28,9 @@ pub(super) struct Controllers {
     /// The CA certificates that every namespace is given, in a PEM file
     #[arg(long, value_name = "FILE")]
     root_ca_file: Option<PathBuf>,
+    /// Where to serve /metrics and /healthz in plain HTTP [default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_bind_address: Option<SocketAddr>,
     #[command(flatten)]
     election: ElectionFlags,
 }
@@ -98,13 +102,16 @@ impl Controllers {
         let client = alone::client(self.kubeconfig.as_deref()).await?;
         let mut setup = Setup::new(client.clone(), config.clock.clone());
         coracle_controllers::start(&mut setup, &config);
+        let metrics = setup.metrics.clone();
         let Some(election) = election else {
-            setup.run(shutdown).await;
-            return Ok(());
+            return scrape::beside(self.metrics_bind_address, metrics, setup.run(shutdown)).await;
         };
-        let events = setup.recorder(COMPONENT, Style::Counted);
+        let events = Some(setup.recorder(COMPONENT, Style::Counted));
         let clock = config.clock.clone();
-        match election.run(client, clock, Some(events), shutdown, |shutdown| setup.run(shutdown)).await {
+        let measured = metrics.clone();
+        let leading =
+            election.run(client, clock, &measured, events, shutdown, |shutdown| setup.run(shutdown));
+        match scrape::beside(self.metrics_bind_address, metrics, leading).await? {
             Ended::Done => Ok(()),
             Ended::Lost => Err("leaderelection lost".to_owned()),
         }

@@ -8,6 +8,7 @@ mod election;
 mod kubeconfig;
 mod nodes;
 mod scheduler;
+mod scrape;
 mod status;
 mod up;
 mod version;

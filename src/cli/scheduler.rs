@@ -1,5 +1,6 @@
 //! `coracle scheduler`
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -7,7 +8,7 @@ use coracle_controllers::framework::{Clock, Ended, Setup, Style};
 use coracle_scheduler::{Config, Configuration, explain_pod};
 use tokio_util::sync::CancellationToken;
 
-use super::{alone, election::ElectionFlags};
+use super::{alone, election::ElectionFlags, scrape};
 
 /// Upstream's name of the scheduler, and of its Lease.
 const COMPONENT: &str = "kube-scheduler";
@@ -23,6 +24,9 @@ pub(super) struct Scheduler {
     /// A KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Where to serve /metrics and /healthz in plain HTTP [default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_bind_address: Option<SocketAddr>,
     #[command(flatten)]
     election: ElectionFlags,
 }
@@ -66,12 +70,15 @@ impl Scheduler {
         let clock: Clock = config.clock.clone();
         let mut setup = Setup::new(client.clone(), clock.clone());
         coracle_scheduler::start(&mut setup, config);
+        let metrics = setup.metrics.clone();
         let Some(election) = election else {
-            setup.run(shutdown).await;
-            return Ok(());
+            return scrape::beside(self.metrics_bind_address, metrics, setup.run(shutdown)).await;
         };
-        let events = setup.recorder(COMPONENT, Style::Counted);
-        match election.run(client, clock, Some(events), shutdown, |shutdown| setup.run(shutdown)).await {
+        let events = Some(setup.recorder(COMPONENT, Style::Counted));
+        let measured = metrics.clone();
+        let leading =
+            election.run(client, clock, &measured, events, shutdown, |shutdown| setup.run(shutdown));
+        match scrape::beside(self.metrics_bind_address, metrics, leading).await? {
             Ended::Done => Ok(()),
             Ended::Lost => Err("leaderelection lost".to_owned()),
         }

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::template::{Variables, expand};
 
 /// One request, and what of its answer matters.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exchange {
     /// Unique in its file.
@@ -46,6 +46,9 @@ pub struct Exchange {
     pub yaml: bool,
     /// A body sent as it stands.
     pub text: Option<String>,
+    /// A body of bytes, for those who make exchanges themselves.
+    #[serde(skip)]
+    pub bytes: Option<Vec<u8>>,
     /// Content-Type of the body; default JSON, or YAML.
     #[serde(rename = "type")]
     pub content_type: Option<String>,
@@ -150,6 +153,30 @@ pub fn load(directory: &Path, run: &str) -> Result<Vec<Script>, String> {
         .collect()
 }
 
+/// The cases of the first `for` in the file at `path`, with the file's variables put in: what is not known stays.
+///
+/// # Errors
+/// When there is none.
+pub fn cases(path: &Path, mut variables: Variables) -> Result<Vec<Value>, String> {
+    let in_file = |error: String| format!("{}: {error}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| in_file(error.to_string()))?;
+    let entries: Vec<Value> = serde_yaml_ng::from_str(&text).map_err(|error| in_file(error.to_string()))?;
+    for entry in &entries {
+        match (entry.get("let"), entry.get("for")) {
+            (Some(Value::Object(definitions)), _) => {
+                for (name, value) in definitions {
+                    variables.insert(name.clone(), expand(value, &variables));
+                }
+            }
+            (_, Some(Value::Array(cases))) => {
+                return Ok(cases.iter().map(|case| expand(case, &variables)).collect());
+            }
+            _ => {}
+        }
+    }
+    Err(in_file("no cases".into()))
+}
+
 /// By kind, the exchanges that are asked and not compared.
 type Yet = BTreeMap<String, Vec<String>>;
 
@@ -217,6 +244,9 @@ fn unfold(
 /// The body that an exchange sends, and its Content-Type.
 pub fn body(exchange: &Exchange, variables: &Variables) -> Result<(Vec<u8>, Option<String>), String> {
     let typed = |default: &str| Some(exchange.content_type.clone().unwrap_or_else(|| default.to_owned()));
+    if let Some(bytes) = &exchange.bytes {
+        return Ok((bytes.clone(), typed("application/vnd.kubernetes.protobuf")));
+    }
     if let Some(text) = &exchange.text {
         let text = crate::template::expand_text(text, variables);
         return Ok((text.into_bytes(), typed("application/json")));
@@ -310,7 +340,7 @@ fn changes() {
 }
 
 #[test]
-fn cases() {
+fn entries_for_cases() {
     let entries: Vec<Value> = serde_yaml_ng::from_str(
         "[{let: {x: 1}}, {for: [{k: a}, {k: b}], each: [{name: '{{k}}{{x}}', request: GET /}]}]",
     )

@@ -37,6 +37,33 @@ async fn a_watcher_that_does_not_read_is_left_behind() -> Outcome {
     .await
 }
 
+// Who goes away in the middle of a list is counted, by what was asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_is_not_read_to_its_end_is_aborted() -> Outcome {
+    against(Options::default(), async |target| {
+        let mut writer = target.client(Protocol::Http2).await?;
+        for at in 0..64 {
+            writer.create(&format!("map-{at}"), 512 << 10).await?;
+        }
+        let aborts = "apiserver_request_aborts_total";
+        let labels = ["verb=\"LIST\"", "resource=\"configmaps\"", "scope=\"namespace\""];
+        let whole = writer.ask("GET", "/api/v1/namespaces/default/configmaps", "").await?;
+        assert!(whole.body().len() > 32 << 20);
+        assert_eq!(writer.metric(aborts, &labels).await?, 0.0);
+        let mut leaver = Http2::connect(&target).await?;
+        let list = get("/api/v1/namespaces/default/configmaps", &[]);
+        leaver.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &list)).await?;
+        while leaver.next().await?.ok_or("hung up")?.kind != DATA {}
+        drop(leaver);
+        while writer.metric(aborts, &labels).await? == 0.0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(writer.metric(aborts, &labels).await?, 1.0);
+        Ok(target)
+    })
+    .await
+}
+
 // All of a stream up to a text, with the window opened as it is read.
 async fn read_until(client: &mut Http2, wanted: &str) -> Outcome<String> {
     let mut seen = String::new();

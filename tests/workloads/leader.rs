@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use coracle::Options;
+use coracle_api::metrics::Registry;
 use coracle_controllers::framework::{Clock, Election, Ended};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, api::DeleteParams};
@@ -32,7 +33,7 @@ fn stand(
             let _ = leads.send(name);
             shutdown.cancelled().await;
         };
-        candidate(name).run(client, Clock::system(), None, told, work).await
+        candidate(name).run(client, Clock::system(), &Registry::default(), None, told, work).await
     });
     (shutdown, running)
 }

@@ -232,6 +232,12 @@ pub static VERSION: Desc = Desc {
     kind: Kind::Gauge,
     labels: &["component", "binary", "emulation", "min_compat"],
 };
+pub static FEATURES: Desc = Desc {
+    name: "kubernetes_feature_enabled",
+    help: "[BETA] This metric records the data about the stage and enablement of a k8s feature.",
+    kind: Kind::Gauge,
+    labels: &["name", "stage"],
+};
 pub static CPU: Desc = Desc {
     name: "process_cpu_seconds_total",
     help: "Total user and system CPU time spent in seconds.",
@@ -333,6 +339,7 @@ pub static ALL: &[&Desc] = &[
     &TLS_ERRORS,
     &BUILD,
     &VERSION,
+    &FEATURES,
     &CPU,
     &MAX_FILES,
     &OPEN_FILES,

@@ -48,6 +48,7 @@ struct Families {
     body_sizes: Arc<Family<Histogram>>,
     long_running: Arc<Family<Gauge>>,
     terminations: Arc<Family<Counter>>,
+    aborts: Arc<Family<Counter>>,
     deprecated: Arc<Family<Gauge>>,
     users: Few<Counter, 6>,
     identified: Few<Counter, 2>,
@@ -100,6 +101,7 @@ impl Requests {
             body_sizes: registry.family(&facts::BODY_SIZES),
             long_running: registry.family(&facts::LONG_RUNNING),
             terminations: registry.family(&facts::TERMINATIONS),
+            aborts: registry.family(&facts::ABORTS),
             deprecated: registry.family(&facts::DEPRECATED),
             users: Few::new(registry, &facts::AUTHENTICATED_USERS, USERS),
             identified: Few::new(registry, &facts::AUTHENTICATIONS, ["success", "failure"]),
@@ -194,7 +196,8 @@ impl Requests {
         let Some(series) = self.series(&labels, served) else { return response };
         if !matches!(response.body(), Body::Stream(_)) {
             series.observe(code, since, response.body().len());
-            return response;
+            // The body of an answer to HEAD is dropped, not sent.
+            return if head.method == Method::HEAD { response } else { followed(response, series) };
         }
         let [verb, _, group, version, resource, subresource, scope, component] = labels;
         let long = [verb, group, version, resource, subresource, scope, component];
@@ -241,6 +244,13 @@ impl Series {
             codes: Default::default(),
             families: families.clone(),
         }
+    }
+
+    // Whoever asked went away before the end of the answer.
+    fn aborted(&self) {
+        let [verb, _, group, version, resource, subresource, scope, _] =
+            self.labels.each_ref().map(|it| &**it);
+        self.families.aborts.with(&[verb, group, version, resource, subresource, scope]).inc();
     }
 
     fn observe(&self, code: u16, since: Instant, size: usize) {
@@ -305,6 +315,41 @@ fn method(method: &Method) -> &'static str {
         Method::PATCH => "PATCH",
         Method::DELETE => "DELETE",
         _ => "other",
+    }
+}
+
+// Answers that are made while they are sent may not get to their end.
+fn followed(response: Response<Body>, series: Arc<Series>) -> Response<Body> {
+    response.map(|body| match body {
+        Body::Pieces { pieces, left } => {
+            Body::Pieces { pieces: Box::new(Sending { pieces, left, series }), left }
+        }
+        body => body,
+    })
+}
+
+// An answer of which `left` bytes are still to come.
+struct Sending {
+    pieces: Box<dyn Iterator<Item = Bytes> + Send>,
+    left: usize,
+    series: Arc<Series>,
+}
+
+impl Iterator for Sending {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let piece = self.pieces.next();
+        self.left = self.left.saturating_sub(piece.as_ref().map_or(self.left, Bytes::len));
+        piece
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if self.left > 0 {
+            self.series.aborted();
+        }
     }
 }
 

@@ -40,6 +40,7 @@ pub async fn answer(server: &ApiServer, info: &RequestInfo, headers: &HeaderMap)
     } else {
         process::gather(&mut families);
         versions(&mut families);
+        families.push(features());
         watched(registry, &mut families);
         stored(registry, &mut families).await;
     }
@@ -100,6 +101,18 @@ fn versions(out: &mut Vec<Gathered>) {
     for (desc, labels) in [(&facts::BUILD, &build[..]), (&facts::VERSION, &version)] {
         out.push(Gathered { desc, samples: vec![Sample::number(labels, 1.0)] });
     }
+}
+
+// The gates of the v1.37 that this server is to its clients, each as upstream has it by default: `features.tsv` is what
+// the real kube-apiserver tells.
+fn features() -> Gathered {
+    let sample = |line: &'static str| {
+        let mut fields = line.split('\t');
+        let (name, stage, enabled) = (fields.next()?, fields.next()?, fields.next()?);
+        Some(Sample::number(&[name, stage], enabled.parse().ok()?))
+    };
+    let samples = include_str!("features.tsv").lines().filter_map(sample).collect();
+    Gathered { desc: &facts::FEATURES, samples }
 }
 
 // The histories that watches read stand where upstream has its caches.

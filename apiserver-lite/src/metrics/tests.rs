@@ -52,7 +52,6 @@ const UNSERVED: &[(&str, &str)] = &[
     ("hidden_metrics_total", "of upstream's library"),
     ("informer_", "the server has no informers"),
     ("kube_apiserver_", "allotted addresses and ports are not counted apart"),
-    ("kubernetes_feature_enabled", "there are no feature gates to show"),
     ("pod_security_", "evaluations are not counted"),
     ("registered_metrics_total", "of upstream's library"),
     ("rest_client_", "clients in this process have no transport"),

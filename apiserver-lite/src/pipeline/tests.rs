@@ -204,6 +204,8 @@ async fn requests_are_counted_when_they_end() {
         (&after, total, r#"verb="WATCH" scope="namespace""#, "1"),
         (&during, "apiserver_longrunning_requests", r#"verb="WATCH" resource="configmaps""#, "1"),
         (&after, "apiserver_longrunning_requests", r#"verb="WATCH" resource="configmaps""#, "0"),
+        (&after, "kubernetes_feature_enabled", r#"name="WatchList" stage="BETA""#, "1"),
+        (&after, "kubernetes_feature_enabled", r#"name="AllAlpha" stage="ALPHA""#, "0"),
         (&after, "apiserver_watch_events_total", r#"resource="configmaps""#, "1"),
         (&after, "apiserver_response_sizes_count", r#"verb="LIST""#, "1"),
         (&after, "apiserver_resource_objects", r#"resource="configmaps""#, "1"),

@@ -6,8 +6,9 @@
 //!
 //! Invariant: what leads is dropped before another may take over.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
+use coracle_api::metrics::{Counter, Family, Gauge, Registry};
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
@@ -17,7 +18,7 @@ use rand::Rng;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Clock, Error, Recorder, Severity, absent, reflector::until};
+use super::{Clock, Error, Recorder, Severity, absent, measures, reflector::until};
 
 /// The retry period is drawn out by up to this, so that candidates do not ask
 /// all at once.
@@ -103,19 +104,25 @@ impl Election {
     ///
     /// At `shutdown` the work's token is cancelled and its end awaited, with
     /// the Lease still renewed; when the Lease is lost, the work is dropped.
+    /// `metrics` shows meanwhile who leads.
     pub async fn run<F: Future<Output = ()>>(
         self,
         client: Client,
         clock: Clock,
+        metrics: &Registry,
         events: Option<Recorder>,
         shutdown: CancellationToken,
         work: impl FnOnce(CancellationToken) -> F,
     ) -> Ended {
         let api = Api::namespaced(client, &self.namespace);
-        let mut candidate = Candidate { election: self, api, clock, seen: None };
+        let leads = metrics.family::<Gauge>(&measures::LEADS).with(&[&self.name]);
+        let slow = metrics.family::<Counter>(&measures::SLOW_RENEWALS);
+        let mut candidate = Candidate { election: self, api, clock, slow, seen: None };
+        leads.set(0.0);
         if until(&shutdown, candidate.acquire()).await.is_none() {
             return Ended::Done;
         }
+        leads.set(1.0);
         if let (Some(events), Some(seen)) = (&events, &candidate.seen) {
             let message = format!("{} became leader", candidate.election.identity);
             events.event(&seen.lease, Severity::Normal, "LeaderElection", message);
@@ -124,6 +131,7 @@ impl Election {
             () = work(shutdown) => Ended::Done,
             () = candidate.keep() => Ended::Lost,
         };
+        leads.set(0.0);
         if ended == Ended::Done {
             candidate.release().await;
         }
@@ -141,6 +149,7 @@ struct Candidate {
     election: Election,
     api: Api<Lease>,
     clock: Clock,
+    slow: Arc<Family<Counter>>,
     seen: Option<Seen>,
 }
 
@@ -197,7 +206,12 @@ impl Candidate {
         if held && !self.is_ours(&there) {
             return Ok(false);
         }
-        let taken = if self.is_ours(&there) { self.renewed(&there) } else { self.taken(&there) };
+        let taken = if self.is_ours(&there) {
+            self.slow.with(&[&self.election.name]).inc();
+            self.renewed(&there)
+        } else {
+            self.taken(&there)
+        };
         let lease = self.write(&taken).await?;
         self.see(lease);
         Ok(true)

@@ -1,4 +1,4 @@
-//! What is measured of queues, under client-go's names.
+//! What is measured of queues and elections, under client-go's names.
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,6 +51,21 @@ pub(super) static LONGEST: Desc = Desc {
     kind: Kind::Gauge,
     labels: &["name"],
 };
+pub(super) static LEADS: Desc = Desc {
+    name: "leader_election_master_status",
+    help: "[ALPHA] Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 \
+           indicates master. 'name' is the string used to identify the lease. Please make sure to group by name.",
+    kind: Kind::Gauge,
+    labels: &["name"],
+};
+pub(super) static SLOW_RENEWALS: Desc = Desc {
+    name: "leader_election_slowpath_total",
+    help: "[ALPHA] Total number of slow path exercised in renewing leader leases. 'name' is the string used to \
+           identify the lease. Please make sure to group by name.",
+    kind: Kind::Counter,
+    labels: &["name"],
+};
+
 // The handles of one queue.
 pub(super) struct Measures {
     adds: Arc<Counter>,
