@@ -75,7 +75,9 @@ static PIECES: LazyLock<Regex> = LazyLock::new(|| {
         | (?P<revision>
             (resource\ version:\ |ResourceVersion\ in\ (precondition|object\ meta):\ |current:\ )\d+(\ \(\d+\))?
             | ResourceVersion\ in\ (the\ precondition|record)\ \(\d+\)
-            | \\?"resourceVersion\\?":\\?"\d+)
+            | \\?"resourceVersion\\?":\\?"\d+
+            | odePort\\?":\d{5}\b
+            | heckNodePort\\?":\d{5}\b)
         "#,
     )
     .expect("a valid pattern")
@@ -181,6 +183,7 @@ fn pieces() {
     check("2026-11-24T05:58:34Z 2020-11-24T05:58:34Z", "<time 20> 2020-11-24T05:58:34Z");
     check("80:31234/TCP on 10.96.0.1", "80<port>TCP on <address>");
     check(r#"{\"resourceVersion\":\"7\"}"#, r#"{<revision>\"}"#);
+    check(r#"{\"nodePort\":31234,"#, r#"{\"n<revision>,"#);
     check("too old resource version: 1 (20)", "too old <revision>");
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use coracle_api::{
-    FieldError, Object, Resource,
+    FieldError, GroupVersionKind, Object, Resource,
     field::{FieldPath, go_quote},
     schema::Struct,
 };
@@ -59,10 +59,31 @@ impl Apply {
         writer: &Writer<'_>,
     ) -> Result<Changed, ApiError> {
         let applied = apply::applied(facts, current, &self.config, writer, self.force)?;
-        let decoded = decode::value(&applied.into_value(), &facts.gvk, &facts.schema)
-            .map_err(|error| ApiError::BadRequest(error.to_string()))?;
+        let tree = applied.into_value();
+        let decoded = if facts.schema.is_custom() {
+            decode::value(&tree, &facts.gvk, &facts.schema)
+                .map_err(|error| ApiError::BadRequest(error.to_string()))?
+        } else {
+            decode::converted(&tree, &facts.gvk, &facts.schema)
+                .map_err(|error| self.unconverted(facts, &error.to_string()))?
+        };
         let warnings = if self.validation == FieldValidation::Warn { decoded.strict } else { Vec::new() };
         Ok(Changed { object: decoded.object, warnings })
+    }
+}
+
+impl Apply {
+    // What upstream says of values that only the types refuse, not the schema: times, mostly.
+    fn unconverted(&self, facts: &Resource, fault: &str) -> ApiError {
+        let GroupVersionKind { group, version, kind } = &facts.gvk;
+        let kind = format!("{group}/{version}, Kind={kind}");
+        apply::ApplyError::Failed(format!(
+            "failed to convert new object ({}/{}; {kind}) to proper version: unable to convert unstructured object to \
+             {kind}: {fault}",
+            self.config.namespace(),
+            self.config.name(),
+        ))
+        .into()
     }
 }
 

@@ -25,6 +25,7 @@ pub struct Both<'s> {
     since: String,
     /// `SEED VERSION KIND`.
     case: String,
+    shows_all: bool,
 }
 
 /// How many exchanges went how.
@@ -58,6 +59,7 @@ impl<'s> Both<'s> {
             comparison: Comparison::new(since.clone()),
             since,
             case: String::new(),
+            shows_all: std::env::var_os("CORACLE_PROPERTIES_LOG").is_some(),
         })
     }
 
@@ -76,6 +78,14 @@ impl<'s> Both<'s> {
     pub async fn ask(&mut self, exchange: &Exchange) -> Answer {
         let ((theirs, _), (ours, _)) = tokio::join!(self.reference.ask(exchange), self.ours.ask(exchange));
         let title = format!("{} {}", exchange.name, self.case);
+        if self.shows_all {
+            let body = exchange.body.as_ref().map(Value::to_string).unwrap_or_default();
+            println!("--- {title}\n    {} {body}", exchange.request);
+            println!(
+                "    reference: {} {}\n    ours: {} {}",
+                theirs.status, theirs.body, ours.status, ours.body
+            );
+        }
         if let Some(failure) = &theirs.failure {
             println!("--- {title}: asked the reference, got no answer: {failure}");
             self.tally.different += 1;

@@ -9,9 +9,10 @@ use serde_json::Value;
 use crate::exchange;
 use crate::template::{Variables, expand};
 
-/// Groups of which objects, once stored, change what a server does to others, or for whom it does it.
-const FAR_REACHING: [&str; 4] =
-    ["admissionregistration.k8s.io/", "apiextensions.k8s.io/", "apiregistration.k8s.io/", "flowcontrol."];
+/// The group of which objects, once stored, change what a server does to others.
+const FAR_REACHING: &str = "admissionregistration.k8s.io/";
+/// Groups whose controllers are in the API server.
+const ACTED_ON: [&str; 3] = ["apiextensions.k8s.io/", "apiregistration.k8s.io/", "flowcontrol."];
 
 pub struct Kind {
     pub version: String,
@@ -51,14 +52,15 @@ impl Kind {
         Ok(Self { version, kind, url, namespace, name, base, schema })
     }
 
-    /// Whether any may be stored: a new network keeps the real server from giving out addresses for a while.
+    /// Whether any may be stored. Of some the real server writes the status itself, when it gets to it, and a new
+    /// network keeps it from giving out addresses for a while.
     pub fn is_stored(&self) -> bool {
-        self.kind != "ServiceCIDR"
+        self.kind != "ServiceCIDR" && !ACTED_ON.iter().any(|group| self.version.starts_with(group))
     }
 
     /// Whether objects by chance may be stored.
     pub fn is_harmless(&self) -> bool {
-        !FAR_REACHING.iter().any(|group| self.version.starts_with(group))
+        !self.version.starts_with(FAR_REACHING)
     }
 
     /// A name that no other case has.

@@ -6,7 +6,8 @@
 //!
 //! - `CORACLE_PROPERTIES=5000`: how many cases (one of each kind);
 //! - `CORACLE_PROPERTIES_SEED=7`: the first (1);
-//! - `CORACLE_PROPERTIES_ONLY=TEXT`: only kinds with TEXT in `VERSION KIND`.
+//! - `CORACLE_PROPERTIES_ONLY=TEXT`: only kinds with TEXT in `VERSION KIND`;
+//! - `CORACLE_PROPERTIES_LOG=1`: shows all that is asked and answered.
 
 mod both;
 mod chance;

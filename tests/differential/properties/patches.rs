@@ -243,10 +243,16 @@ pub fn merge(generator: &mut Generator<'_>, of: &Struct, live: &Map<String, Valu
 pub fn json(generator: &mut Generator<'_>, live: &Value) -> Value {
     let mut pointers = Vec::new();
     collect(live, String::new(), &mut pointers);
+    // What is each server's own would show in what a refusal quotes.
     pointers.retain(|(pointer, _)| {
-        !["/apiVersion", "/kind", "/metadata/managedFields", "/metadata/name"]
-            .iter()
-            .any(|it| pointer.starts_with(it))
+        let given = [
+            "/metadata/labels",
+            "/metadata/annotations",
+            "/metadata/finalizers",
+            "/metadata/ownerReferences",
+        ];
+        let of_metadata = pointer.starts_with("/metadata") && !given.iter().any(|it| pointer.starts_with(it));
+        !of_metadata && !matches!(pointer.as_str(), "/apiVersion" | "/kind")
     });
     let count = 1 + generator.chance.below(4);
     (0..count).map(|_| operation(generator, &pointers)).collect()
