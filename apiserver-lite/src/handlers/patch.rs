@@ -57,7 +57,9 @@ where
 // A configuration to apply. It is YAML, as JSON is.
 fn configuration(body: &[u8], options: &WriteOptions) -> Result<Apply, ApiError> {
     let undecodable = |error: String| ApiError::BadRequest(format!("error decoding patch: {error}"));
-    let document = yaml::document(body).map_err(undecodable)?;
+    // Upstream makes JSON of it first.
+    let unread = |error: String| ApiError::BadRequest(format!("error encoding patch: {error}"));
+    let document = yaml::document(body).map_err(unread)?;
     if let (FieldValidation::Strict, Some(duplicates)) = (options.validation, document.duplicates) {
         return Err(ApiError::BadRequest(format!("error strict decoding patch: {duplicates}")));
     }

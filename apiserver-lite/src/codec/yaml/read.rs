@@ -15,7 +15,11 @@ const MAX_DEPTH: usize = 512;
 /// So much may be copied for anchors and aliases, in bytes (a node is 16).
 const MAX_COPIED: usize = 8 << 20;
 
-const TOO_DEEP: &str = "yaml: exceeded max depth of 10000";
+// `line` counts from 1; upstream leaves the first out.
+fn too_deep(line: usize) -> String {
+    let line = if line > 1 { format!("line {line}: ") } else { String::new() };
+    format!("yaml: {line}exceeded max depth of 10000")
+}
 
 pub(super) fn document(body: &[u8]) -> Result<Document, String> {
     let Ok(text) = std::str::from_utf8(body) else {
@@ -30,7 +34,7 @@ pub(super) fn document(body: &[u8]) -> Result<Document, String> {
     };
     let mut builder = Builder::default();
     for event in Parser::new_from_str_with_options(text, options) {
-        let (event, span) = event.map_err(|error| syntax(body, &error.info()))?;
+        let (event, span) = event.map_err(|error| syntax(body, &error.info(), error.marker().line()))?;
         match event {
             Event::DocumentStart(_, Some(version)) if (version.major, version.minor) != (1, 1) => {
                 return Err("yaml: found incompatible YAML document".to_owned());
@@ -46,9 +50,9 @@ pub(super) fn document(body: &[u8]) -> Result<Document, String> {
 
 // Upstream's parser is libyaml in Go: libyaml's words are taken where it
 // refuses the text as well.
-fn syntax(body: &[u8], ours: &str) -> String {
+fn syntax(body: &[u8], ours: &str, line: usize) -> String {
     if ours.contains("nesting") || ours.contains("recursion") {
-        return TOO_DEEP.to_owned();
+        return too_deep(line);
     }
     let Err(error) = serde_yaml_ng::from_slice::<IgnoredAny>(body) else {
         return format!("yaml: {ours}");
@@ -99,9 +103,11 @@ impl Builder {
                 let value = scalar::value(&text, plain, tag)?;
                 self.place(value, anchor, span)
             }
-            Event::SequenceStart(_, anchor, _) => self.open(Frame::Sequence { items: Vec::new(), anchor }),
+            Event::SequenceStart(_, anchor, _) => {
+                self.open(Frame::Sequence { items: Vec::new(), anchor }, span)
+            }
             Event::MappingStart(_, anchor, _) => {
-                self.open(Frame::Mapping { map: Map::new(), key: None, anchor })
+                self.open(Frame::Mapping { map: Map::new(), key: None, anchor }, span)
             }
             Event::SequenceEnd | Event::MappingEnd => match self.stack.pop() {
                 Some(Frame::Sequence { items, anchor }) => self.place(Value::Array(items), anchor, span),
@@ -118,9 +124,9 @@ impl Builder {
         }
     }
 
-    fn open(&mut self, frame: Frame) -> Result<(), String> {
+    fn open(&mut self, frame: Frame, span: Span) -> Result<(), String> {
         if self.stack.len() >= MAX_DEPTH {
-            return Err(TOO_DEEP.to_owned());
+            return Err(too_deep(span.start.line()));
         }
         self.stack.push(frame);
         Ok(())
@@ -134,7 +140,7 @@ impl Builder {
         let value = copied(value, &mut self.copied)?;
         // What an alias stands for may be deep itself.
         if self.stack.len() + depth(&value) > MAX_DEPTH {
-            return Err(TOO_DEEP.to_owned());
+            return Err(too_deep(span.start.line()));
         }
         self.place(value, 0, span)
     }
