@@ -68,8 +68,9 @@ async fn resolve(attributes: &Attributes<'_>, new: &mut Object) -> Result<(), Ap
     }
     let policy =
         class.as_ref().map_or("PreemptLowerPriority", |class| text(section(class, "preemptionPolicy")));
-    let own = new.get_str(&["spec", "preemptionPolicy"]);
-    if !policy.is_empty() && !own.is_empty() && own != policy {
+    let own = field(new, &["spec", "preemptionPolicy"]);
+    if !policy.is_empty() && set(own) && own != policy {
+        let own = text(own);
         return Err(attributes.forbid(
             new,
             format!(

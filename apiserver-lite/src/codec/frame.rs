@@ -18,7 +18,13 @@ pub fn json(out: &mut BytesMut, kind: &str, object: &[u8]) {
 
 /// A bookmark's object: everything up to `revision` was sent. It is an empty
 /// object of the kind, with what Go writes of one.
-pub fn bookmark(facts: &Resource, revision: u64, initial_end: bool) -> Vec<u8> {
+/// `fill` adds what the kind's empty objects have besides.
+pub fn bookmark(
+    facts: &Resource,
+    revision: u64,
+    initial_end: bool,
+    fill: impl FnOnce(&mut Object),
+) -> Vec<u8> {
     let mut object = Object::default();
     object.0.insert("kind".to_owned(), facts.gvk.kind.as_ref().into());
     object.0.insert("apiVersion".to_owned(), facts.api_version().into());
@@ -26,6 +32,7 @@ pub fn bookmark(facts: &Resource, revision: u64, initial_end: bool) -> Vec<u8> {
     if initial_end {
         object.set_meta("annotations", Some(serde_json::json!({ "k8s.io/initial-events-end": "true" })));
     }
+    fill(&mut object);
     canonicalize(&mut object, &facts.schema);
     serde_json::to_vec(&object.0).unwrap_or_default()
 }
@@ -49,7 +56,7 @@ mod tests {
     fn bookmarks_are_empty_objects() {
         let of = |plural: &str, initial_end: bool| {
             let facts = RESOURCES.iter().find(|it| it.plural == plural).expect(plural);
-            String::from_utf8(bookmark(facts, 12, initial_end)).expect("text")
+            String::from_utf8(bookmark(facts, 12, initial_end, |_| {})).expect("text")
         };
         assert_eq!(
             of("pods", false),

@@ -225,6 +225,8 @@ pub async fn listing(call: &Call<'_>, row: &Row, listing: &Listing) -> Result<Re
         Form::Table(version) => {
             let include = table::include(&call.info.query)?;
             let now = call.registry().config.clock.now();
+            let ranked = row.strategy.is_ranked().then(|| ranked(row, listing));
+            let listing = ranked.as_ref().unwrap_or(listing);
             let rows = each(listing, |record| shows.row(row, record, include, now)).await;
             table::joined(version, &metadata, &row.columns, include, rows)
         }
@@ -233,6 +235,18 @@ pub async fn listing(call: &Call<'_>, row: &Row, listing: &Listing) -> Result<Re
         return Ok(pieces("application/json", joined.left(), joined));
     }
     Ok(value_in(&output, StatusCode::OK, &codec::json::tree(&joined.collect::<Vec<_>>().concat())))
+}
+
+// The same page in the order in which tables show it.
+fn ranked(row: &Row, listing: &Listing) -> Listing {
+    let mut records = listing.records.clone();
+    records.sort_by_cached_key(|record| row.strategy.rank(&codec::json::parse_stored(&record.bytes)));
+    Listing {
+        records,
+        revision: listing.revision,
+        continue_token: listing.continue_token.clone(),
+        remaining: listing.remaining,
+    }
 }
 
 // What may have to be made of each record. Others get their turn meanwhile.

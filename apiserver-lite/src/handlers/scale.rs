@@ -18,14 +18,14 @@ use crate::{
     registry::{change::Change, metadata, options::Writing, scale, write::Written},
     resources::{
         Column, DEFAULT_COLUMNS, Part, Row,
-        columns::{AGE, NAME},
+        columns::{AGE, NAMED},
         tree::{field, number},
     },
 };
 
 /// The columns of a scale's table.
 static COLUMNS: &[Column] = &[
-    NAME,
+    Column::new("Name", "string", NAMED, |it, _| it.name().into()),
     Column::new(
         "Desired",
         "integer",

@@ -308,7 +308,9 @@ impl Writer {
 
     // A bookmark is an event about an empty object of the kind.
     fn bookmark(&mut self, out: &mut BytesMut, revision: Revision, initial_end: bool) {
-        let bytes = frame::bookmark(&self.row.facts, revision.0, initial_end);
+        let bytes = frame::bookmark(&self.row.facts, revision.0, initial_end, |empty| {
+            self.row.strategy.fill_empty(empty);
+        });
         if self.output.form == Form::Whole && self.output.format == Format::Protobuf {
             let object = codec::json::parse_stored(&bytes);
             let message = protobuf::write::message(&object.0, &self.row.facts.schema);

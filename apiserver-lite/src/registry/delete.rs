@@ -229,21 +229,23 @@ pub fn check_preconditions(
 ) -> Result<(), ApiError> {
     let Some(wanted) = &options.preconditions else { return Ok(()) };
     let facts = &target.row.facts;
-    // Namespaces are deleted by code of their own, with words of its own.
-    let is_namespace = facts.plural == "namespaces" && facts.gvk.group.is_empty();
+    // Two kinds are deleted by code of their own, with words of its own.
+    let own = match (&*facts.gvk.group, &*facts.plural) {
+        ("", "namespaces") => Some("Precondition failed"),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => Some("precondition failed"),
+        _ => None,
+    };
     let conflict = |reason: String| {
-        let subject = match is_namespace {
-            true => Subject::of(facts, object.name()),
-            false => Subject { name: object.name().to_owned(), ..Subject::kind_of(facts, "") },
+        let subject = match own {
+            Some(_) => Subject::of(facts, object.name()),
+            None => Subject::stored(facts, object.name()),
         };
         Err(ApiError::Conflict { subject, reason })
     };
     if let Some(uid) = wanted.uid.as_ref().filter(|uid| *uid != object.uid()) {
-        if is_namespace {
+        if let Some(words) = own {
             let has = object.uid();
-            return conflict(format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {has}"
-            ));
+            return conflict(format!("{words}: UID in precondition: {uid}, UID in object meta: {has}"));
         }
         return conflict(format!(
             "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been \
@@ -253,9 +255,9 @@ pub fn check_preconditions(
     }
     let version = object.resource_version();
     if let Some(asked) = wanted.resource_version.as_ref().filter(|asked| *asked != version) {
-        if is_namespace {
+        if let Some(words) = own {
             return conflict(format!(
-                "Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {version}"
+                "{words}: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {version}"
             ));
         }
         return conflict(format!(

@@ -213,7 +213,7 @@ impl Registry {
     ) -> Result<Written, ApiError> {
         let mut found = self.store.get(&target.key()).await.map_err(internal)?;
         for _ in 0..TRIES {
-            let Some(record) = found else { return self.update_absent(target, change, author).await };
+            let Some(record) = found else { return self.update_absent(target, part, change, author).await };
             let mut old = codec::json::parse_stored(&record.bytes);
             target.row.strategy.revive(&mut old, record.revision);
             let warned = author.warnings.len();
@@ -264,6 +264,7 @@ impl Registry {
     async fn update_absent(
         &self,
         target: &Target,
+        part: Part<'_>,
         change: &Change,
         author: &mut Author<'_>,
     ) -> Result<Written, ApiError> {
@@ -274,7 +275,7 @@ impl Registry {
                 object.set_meta("resourceVersion", None);
                 self.create(target, object, author).await
             }
-            Change::Apply(apply) => {
+            Change::Apply(apply) if part == Part::Whole => {
                 let now = self.config.clock.now();
                 let made = apply.onto(facts, None, &writer(Part::Whole, author.manager, now))?;
                 author.warnings.extend(made.warnings);

@@ -381,6 +381,20 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
+    /// What an object of the kind has that has nothing, once upstream's
+    /// internal version was made of it: bookmarks show it.
+    fn fill_empty(&self, _object: &mut Object) {}
+
+    /// The number by which tables are sorted before names, where they are.
+    fn rank(&self, _object: &Object) -> Option<i64> {
+        None
+    }
+
+    /// Whether tables are sorted by [`Strategy::rank`].
+    fn is_ranked(&self) -> bool {
+        false
+    }
+
     /// Whether the kind itself is being deleted: nothing is made any more.
     fn going(&self) -> bool {
         false

@@ -383,6 +383,14 @@ pub fn check(checks: &[Check], place: &Place<'_>, errors: &mut Errors) {
     }
 }
 
+/// Each text of a list by its format, empty ones too.
+pub fn texts(place: &Place<'_>, field: &str, format: Format, errors: &mut Errors) {
+    for (index, text) in place.texts(field).enumerate() {
+        let path = || place.path_of(field).index(index);
+        errors.extend(format(text).into_iter().map(|fault| FieldError::invalid(&path(), text, fault)));
+    }
+}
+
 fn keep(
     rules: &[Rule],
     value: Option<&Value>,

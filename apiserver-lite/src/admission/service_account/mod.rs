@@ -6,7 +6,7 @@ mod token;
 
 use std::time::Duration;
 
-use coracle_api::Object;
+use coracle_api::{Object, format};
 use serde_json::{Value, json};
 
 use super::{Attributes, Operation};
@@ -111,9 +111,13 @@ async fn account(attributes: &Attributes<'_>, pod: &Object) -> Result<Object, Ap
             return Ok(account);
         }
         if waited >= patience {
-            let reason = format!(
-                "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
-            );
+            let faults = format::path_segment_name(name);
+            let why = if faults.is_empty() {
+                format!("serviceaccount {name:?} not found")
+            } else {
+                format!("invalid resource name {name:?}: [{}]", faults.join(" "))
+            };
+            let reason = format!("error looking up service account {namespace}/{name}: {why}");
             return Err(attributes.forbid(pod, reason));
         }
         tokio::time::sleep(PAUSE).await;

@@ -67,13 +67,7 @@ impl Strategy for CustomResourceDefinitions {
             return accepted;
         }
         let mut errors = Vec::new();
-        let spec_value = section(new, "spec");
-        let wanted = format!("{}.{}", text(&spec_value["names"]["plural"]), text(&spec_value["group"]));
-        if old.is_none() && new.name() != wanted {
-            let path = FieldPath::new("metadata").child("name");
-            errors.push(FieldError::invalid(&path, new.name(), "must be spec.names.plural+\".\"+spec.group"));
-        }
-        errors.extend(spec(spec_value, old.map(|old| section(old, "spec"))));
+        errors.extend(spec(section(new, "spec"), old.map(|old| section(old, "spec"))));
         if let Some(old) = old {
             errors.extend(update(new, old));
         }
@@ -122,8 +116,13 @@ impl Strategy for CustomResourceDefinitions {
         false
     }
 
-    fn name(&self, name: &str, prefix: bool) -> Vec<String> {
-        format::name_is_subdomain(name, prefix)
+    fn name_of(&self, object: &Object, name: &str, prefix: bool) -> Vec<String> {
+        let mut faults = format::name_is_subdomain(name, prefix);
+        let plural = object.get_str(&["spec", "names", "plural"]);
+        if name != format!("{plural}.{}", object.get_str(&["spec", "group"])) {
+            faults.push("must be spec.names.plural+\".\"+spec.group".to_owned());
+        }
+        faults
     }
 }
 
@@ -235,31 +234,34 @@ fn names(names: &Value, path: &FieldPath) -> Vec<FieldError> {
             errors.push(FieldError::invalid(&path.child(name), value, detail));
         }
     }
-    let mut labels = |name: &str| {
-        for (index, value) in texts(&names[name]).into_iter().enumerate() {
-            let faults = format::dns1035_label(value);
-            if !faults.is_empty() {
-                errors.push(FieldError::invalid(&path.child(name).index(index), value, faults.join(",")));
-            }
-        }
+    let labels = |name: &str| -> Vec<FieldError> {
+        let texts = texts(&names[name]).into_iter().enumerate();
+        let faults = texts.map(|(index, value)| (index, value, format::dns1035_label(value)));
+        faults
+            .filter(|(_, _, faults)| !faults.is_empty())
+            .map(|(index, value, faults)| {
+                FieldError::invalid(&path.child(name).index(index), value, faults.join(","))
+            })
+            .collect()
     };
-    labels("shortNames");
+    errors.extend(labels("shortNames"));
     let kind = text(&names["kind"]);
-    let same = !kind.is_empty() && kind == text(&names["listKind"]);
-    labels("categories");
-    if same {
-        errors.push(FieldError::invalid(
-            &path.child("listKind"),
-            kind,
-            "kind and listKind may not be the same",
-        ));
+    if !kind.is_empty() && kind == text(&names["listKind"]) {
+        let detail = "kind and listKind may not be the same";
+        errors.push(FieldError::invalid(&path.child("listKind"), kind, detail));
     }
+    errors.extend(labels("categories"));
     errors
 }
 
 fn conversion(conversion: &Value, path: &FieldPath) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (strategy, webhook) = (text(&conversion["strategy"]), &conversion["webhook"]);
+    match strategy {
+        "" => errors.push(FieldError::required(&path.child("strategy"), "")),
+        "None" | "Webhook" => {}
+        other => errors.push(FieldError::not_supported(&path.child("strategy"), other, &["None", "Webhook"])),
+    }
     let at = path.child("webhookClientConfig");
     if strategy == "Webhook" {
         let client = &webhook["clientConfig"];
@@ -281,13 +283,14 @@ fn conversion(conversion: &Value, path: &FieldPath) -> Vec<FieldError> {
             let detail = "must include at least one of v1, v1beta1";
             errors.push(FieldError::invalid(&at, json!(versions), detail));
         }
-    } else if set(webhook) {
-        errors.push(FieldError::forbidden(&at, "should not be set when strategy is not set to Webhook"));
-    }
-    match strategy {
-        "" => errors.push(FieldError::required(&path.child("strategy"), "")),
-        "None" | "Webhook" => {}
-        other => errors.push(FieldError::not_supported(&path.child("strategy"), other, &["None", "Webhook"])),
+    } else {
+        let detail = "should not be set when strategy is not set to Webhook";
+        if set(&webhook["clientConfig"]) {
+            errors.push(FieldError::forbidden(&at, detail));
+        }
+        if !list(&webhook["conversionReviewVersions"]).is_empty() {
+            errors.push(FieldError::forbidden(&path.child("conversionReviewVersions"), detail));
+        }
     }
     errors
 }
@@ -342,7 +345,13 @@ fn stored_versions(new: &Object) -> Vec<FieldError> {
 
 fn served(definition: &Object) -> String {
     let versions = list(field(definition, &["spec", "versions"])).iter();
-    versions.filter(|it| truth(&it["served"])).map(|it| text(&it["name"])).collect::<Vec<_>>().join(",")
+    let shown = |it: &Value| {
+        let storage = if truth(&it["storage"]) { "(storage)" } else { "" };
+        format!("{}{storage}", text(&it["name"]))
+    };
+    let mut served: Vec<String> = versions.filter(|it| truth(&it["served"])).map(shown).collect();
+    served.sort();
+    served.join(",")
 }
 
 /// The columns.

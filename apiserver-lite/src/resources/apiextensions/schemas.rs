@@ -1,7 +1,7 @@
 //! What a CRD's schema may say, beyond being structural.
 
 use coracle_api::{FieldError, FieldPath};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{defaults, structural};
 use crate::{
@@ -9,7 +9,10 @@ use crate::{
         Schema, cel,
         schema::{Kind, checked_format},
     },
-    resources::tree::{count, entries, list, set, text, texts, truth},
+    resources::{
+        core::pods::internal::Internal,
+        tree::{count, entries, list, set, text, texts, truth},
+    },
 };
 
 const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
@@ -69,30 +72,72 @@ fn root_with_status(schema: &Value, at: &FieldPath) -> Option<FieldError> {
         "x-kubernetes-preserve-unknown-fields",
         "x-kubernetes-validations",
     ];
+    // Those that upstream comes to before the type.
+    const FIRST: &[&str] = &["id", "$schema", "$ref"];
     const NAMES: &str = "[Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength MinLength Pattern MaxItems MinItems UniqueItems MultipleOf Required Items Properties ExternalDocs Example XPreserveUnknownFields XValidations]";
     let kind = text(&schema["type"]);
-    if set(&schema["type"]) && kind != "object" {
+    // A pointer says something when it is there.
+    let says = |name: &str, value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => {
+            !text.is_empty() || ["$ref", LIST_TYPE, MAP_TYPE, "default", "example"].contains(&name)
+        }
+        _ => true,
+    };
+    let first = FIRST.iter().any(|name| says(name, &schema[*name]));
+    if !first && !kind.is_empty() && kind != "object" {
         let detail = "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
         return Some(FieldError::invalid(&at.child("type"), kind, detail));
     }
-    let says = |value: &Value| !value.is_null() && *value != Value::Bool(false);
-    let odd = entries(schema).any(|(name, value)| name != "type" && says(value) && !ALLOWED.contains(&name));
+    let odd = entries(schema)
+        .any(|(name, value)| name != "type" && says(name, value) && !ALLOWED.contains(&name));
     odd.then(|| {
         let detail = format!(
             "only {NAMES} fields are allowed at the root of the schema if the status subresource is enabled"
         );
-        FieldError::invalid(at, schema.clone(), detail)
+        let shown = Internal::read().compact("JSONSchemaProps", &held(schema));
+        FieldError::invalid(at, schema.clone(), detail).showing(shown)
     })
 }
 
-// What structural schemas cannot have at all.
-fn unsupported(schema: &Value) -> Option<String> {
+// A schema with the fields that upstream holds its alternatives in.
+fn held(schema: &Value) -> Value {
+    let Value::Object(fields) = schema else { return schema.clone() };
+    let all = |it: &Value| -> Value { list(it).iter().map(held).collect() };
+    let each = |it: &Value, of: fn(&Value) -> Value| -> Value {
+        Value::Object(entries(it).map(|(key, it)| (key.to_owned(), of(it))).collect())
+    };
+    let held = fields.iter().map(|(name, value)| {
+        let value = match (name.as_str(), value) {
+            ("items", Value::Array(_)) => json!({ "JSONSchemas": all(value) }),
+            ("items", _) => json!({ "Schema": held(value) }),
+            ("additionalProperties" | "additionalItems", Value::Bool(_)) => json!({ "Allows": value }),
+            ("additionalProperties" | "additionalItems", _) => {
+                json!({ "Allows": true, "Schema": held(value) })
+            }
+            ("allOf" | "oneOf" | "anyOf", _) => all(value),
+            ("not", _) => held(value),
+            ("properties" | "patternProperties" | "definitions", _) => each(value, held),
+            ("dependencies", _) => each(value, |it| match it {
+                Value::Array(_) => json!({ "Property": it }),
+                _ => json!({ "Schema": held(it) }),
+            }),
+            _ => value.clone(),
+        };
+        (name.clone(), value)
+    });
+    Value::Object(held.collect())
+}
+
+/// What structural schemas cannot have at all.
+pub fn unsupported(schema: &Value) -> Option<String> {
     for name in
         ["id", "schema", "$ref", "patternProperties", "dependencies", "additionalItems", "definitions"]
     {
         let key = if name == "schema" { "$schema" } else { name };
         let value = &schema[key];
-        if set(value) && (count(value) > 0 || !text(value).is_empty() || value.is_boolean()) {
+        let there = name == "additionalItems" && set(value);
+        if there || count(value) > 0 || !text(value).is_empty() {
             return Some(format!("OpenAPIV3Schema '{name}' is not supported"));
         }
     }
@@ -188,7 +233,8 @@ fn standard(schema: &Value, path: &FieldPath, place: &Place, errors: &mut Vec<Fi
     }
     for name in ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"] {
         let value = &schema[name];
-        if set(value) && (count(value) > 0 || !text(value).is_empty() || value.is_boolean()) {
+        let there = ["additionalItems", "dependencies", "$ref"].contains(&name) && set(value);
+        if there || count(value) > 0 || !text(value).is_empty() {
             errors.push(FieldError::forbidden(&path.child(name), format!("{name} is not supported")));
         }
     }

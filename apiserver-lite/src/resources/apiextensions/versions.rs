@@ -137,6 +137,9 @@ impl<'a> Versions<'a> {
             match self.common.schema {
                 Some(schema) => {
                     let unchanged = self.selects_as_before(first);
+                    if let Some(detail) = schemas::unsupported(schema) {
+                        errors.push(FieldError::invalid(&path.child("schema.openAPIV3Schema"), "", detail));
+                    }
                     errors.extend(parts::selectable(list(fields), schema, &at, unchanged));
                 }
                 None => {
@@ -150,6 +153,9 @@ impl<'a> Versions<'a> {
 
     // The versions as upstream holds them: without what stands beside the list.
     fn shown(&self) -> String {
+        if self.all.is_empty() {
+            return "null".to_owned();
+        }
         let moved = [
             ("schema", self.common.schema.is_some()),
             ("subresources", self.common.subresources.is_some()),

@@ -51,12 +51,31 @@ impl Strategy for ApiServices {
         }
     }
 
-    fn validate(&self, write: &Write<'_>, new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
-        if write.part == Part::Status { status(new) } else { spec(new) }
+    fn validate(&self, write: &Write<'_>, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
+        if write.part == Part::Status {
+            return status(new);
+        }
+        let mut errors = Vec::new();
+        if old.is_some() {
+            let path = FieldPath::new("metadata").child("name");
+            let faults = self.name_of(new, new.name(), false).into_iter();
+            errors.extend(faults.map(|fault| FieldError::invalid(&path, new.name(), fault)));
+        }
+        errors.extend(spec(new));
+        errors
     }
 
-    fn name(&self, name: &str, _prefix: bool) -> Vec<String> {
-        format::path_segment_name(name)
+    fn updates_unconditionally(&self) -> bool {
+        false
+    }
+
+    fn name_of(&self, object: &Object, name: &str, _prefix: bool) -> Vec<String> {
+        let faults = format::path_segment_name(name);
+        let wanted = wanted(object);
+        if !faults.is_empty() || name == wanted {
+            return faults;
+        }
+        vec![format!("must be `spec.version+\".\"+spec.group`: {wanted:?}")]
     }
 }
 
@@ -71,15 +90,15 @@ fn status(new: &Object) -> Vec<FieldError> {
         .collect()
 }
 
+// The name that it must have.
+fn wanted(service: &Object) -> String {
+    format!("{}.{}", service.get_str(&["spec", "version"]), service.get_str(&["spec", "group"]))
+}
+
 fn spec(new: &Object) -> Vec<FieldError> {
     let (spec, path) = (section(new, "spec"), FieldPath::new("spec"));
     let (group, version) = (text(&spec["group"]), text(&spec["version"]));
     let mut errors = Vec::new();
-    let wanted = format!("{version}.{group}");
-    if new.name() != wanted && format::path_segment_name(new.name()).is_empty() {
-        let detail = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
-        errors.push(FieldError::invalid(&FieldPath::new("metadata").child("name"), new.name(), detail));
-    }
     if group.is_empty() && version != "v1" {
         let detail = "only v1 may have an empty group and it better be legacy kube";
         errors.push(FieldError::required(&path.child("group"), detail));

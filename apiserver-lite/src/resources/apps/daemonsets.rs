@@ -21,6 +21,13 @@ pub struct DaemonSets;
 const COUNT: &str = "deprecated.daemonset.template.generation";
 
 impl Strategy for DaemonSets {
+    fn fill_empty(&self, object: &mut Object) {
+        let annotations = object.meta("annotations").cloned().unwrap_or_default();
+        let mut annotations = annotations.as_object().cloned().unwrap_or_default();
+        annotations.insert("deprecated.daemonset.template.generation".to_owned(), "0".into());
+        object.set_meta("annotations", Some(annotations.into()));
+    }
+
     fn default(&self, object: &mut Object) {
         let spec = object.section_mut("spec");
         unset(spec, "revisionHistoryLimit", 10);

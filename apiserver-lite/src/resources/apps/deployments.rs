@@ -15,6 +15,10 @@ use crate::resources::{
 pub struct Deployments;
 
 impl Strategy for Deployments {
+    fn fill_empty(&self, object: &mut Object) {
+        object.section_mut("spec").insert("replicas".to_owned(), 0.into());
+    }
+
     fn default(&self, object: &mut Object) {
         let spec = object.section_mut("spec");
         unset(spec, "replicas", 1);

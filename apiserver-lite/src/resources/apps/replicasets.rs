@@ -14,6 +14,10 @@ use crate::resources::{
 pub struct ReplicaSets;
 
 impl Strategy for ReplicaSets {
+    fn fill_empty(&self, object: &mut Object) {
+        object.section_mut("spec").insert("replicas".to_owned(), 0.into());
+    }
+
     fn default(&self, object: &mut Object) {
         unset(object.section_mut("spec"), "replicas", 1);
         workloads::default_template(object, TEMPLATE);

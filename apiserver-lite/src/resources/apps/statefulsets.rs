@@ -20,6 +20,10 @@ pub struct StatefulSets;
 const RETENTION: &[&str] = &["Retain", "Delete"];
 
 impl Strategy for StatefulSets {
+    fn fill_empty(&self, object: &mut Object) {
+        object.section_mut("spec").insert("replicas".to_owned(), 0.into());
+    }
+
     fn default(&self, object: &mut Object) {
         let spec = object.section_mut("spec");
         unset(spec, "podManagementPolicy", "OrderedReady");

@@ -80,7 +80,7 @@ fn completion_mode(spec: &Place<'_>, errors: &mut Errors) {
     let mut wrong = |field: &str, detail: String| {
         errors.push(FieldError::invalid(&spec.path_of(field), number(field).unwrap_or(0), detail));
     };
-    if matches!(spec.text("completionMode"), "" | "NonIndexed") {
+    if spec.get("completionMode").is_none_or(|mode| mode == "NonIndexed") {
         for field in ["backoffLimitPerIndex", "maxFailedIndexes"].into_iter().filter(|field| spec.has(field))
         {
             wrong(field, "requires indexed completion mode".to_owned());

@@ -26,6 +26,10 @@ impl Strategy for Leases {
         rules::validate(&[Check::Within("spec", SPEC)], new, None)
     }
 
+    fn qualifies_finalizers(&self) -> bool {
+        false
+    }
+
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         format::name_is_subdomain(name, prefix)
     }

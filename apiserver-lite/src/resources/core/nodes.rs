@@ -246,6 +246,14 @@ fn pod_cidrs(new: &Object) -> Vec<FieldError> {
     }
     if cidrs.len() > 1 {
         let families: Option<Vec<bool>> = cidrs.iter().map(|it| addresses::cidr_is_v6(it)).collect();
+        if let Some((index, cidr)) =
+            cidrs.iter().enumerate().find(|(_, cidr)| addresses::cidr_is_v6(cidr).is_none())
+        {
+            let detail = format!(
+                "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{index}]: <nil> (invalid CIDR address: {cidr})"
+            );
+            errors.push(FieldError::internal(&path, detail));
+        }
         let dual = families.is_some_and(|it| it.contains(&true) && it.contains(&false));
         if !dual || cidrs.len() > 2 {
             let detail = "may specify no more than one CIDR for each IP family";

@@ -42,7 +42,7 @@ impl Strategy for PersistentVolumeClaims {
         let before = old.map(|old| section(old, "spec"));
         let named = |part: &str| before.is_some_and(|spec| set(&spec[part]));
         let across = spec.get("dataSourceRef").is_some_and(|it| !text(&it["namespace"]).is_empty());
-        if across && before.is_none_or(|spec| text(&spec["dataSourceRef"]["namespace"]).is_empty()) {
+        if across && !named("dataSourceRef") {
             spec.remove("dataSourceRef");
         }
         if !named("dataSource") && !named("dataSourceRef") && !spec.contains_key("dataSourceRef") {
@@ -154,9 +154,9 @@ fn sources_agree(spec: &Place<'_>, errors: &mut Vec<FieldError>) {
     } else {
         return;
     };
-    // Upstream shows the path where the value belongs.
+    // Upstream shows the path where the value belongs, and of that nothing.
     let shown = spec.path_of("dataSource").to_string();
-    errors.push(FieldError::invalid(&spec.path(), shown, detail));
+    errors.push(FieldError::invalid(&spec.path(), shown, detail).showing("{}".to_owned()));
 }
 
 fn update(new: &Object, old: &Object) -> Vec<FieldError> {

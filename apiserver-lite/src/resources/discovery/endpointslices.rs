@@ -152,7 +152,7 @@ fn ports(slice: &Place<'_>, errors: &mut Errors) {
 }
 
 static PORT: &[Check] = &[
-    Check::Field("protocol", &[Rule::Required(""), Rule::OneOf(PROTOCOLS)]),
+    Check::Pointer("protocol", &[Rule::Required(""), Rule::OneOf(PROTOCOLS)]),
     Check::Pointer("appProtocol", &[Rule::Format(format::qualified_name)]),
 ];
 
@@ -163,7 +163,7 @@ static ENDPOINT: &[Check] = &[
             meta::validate_labels(&topology, errors);
         }
     }),
-    Check::Field("hostname", &[Rule::Format(format::dns1123_label)]),
+    Check::Pointer("hostname", &[Rule::Format(format::dns1123_label)]),
     Check::Within(
         "hints",
         &[Check::With(|hints, errors| {

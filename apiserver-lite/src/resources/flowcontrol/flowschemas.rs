@@ -37,6 +37,14 @@ impl Strategy for FlowSchemas {
         errors
     }
 
+    fn is_ranked(&self) -> bool {
+        true
+    }
+
+    fn rank(&self, object: &Object) -> Option<i64> {
+        Some(number(field(object, &["spec", "matchingPrecedence"])))
+    }
+
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         format::name_is_subdomain(name, prefix)
     }

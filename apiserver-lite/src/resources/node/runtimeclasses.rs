@@ -24,6 +24,10 @@ impl Strategy for RuntimeClasses {
         errors
     }
 
+    fn qualifies_finalizers(&self) -> bool {
+        false
+    }
+
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
         format::name_is_subdomain(name, prefix)
     }

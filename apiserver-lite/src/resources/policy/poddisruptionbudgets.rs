@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::resources::{
     Column, Part, Strategy, Write,
     columns::{AGE, NAME, integer},
-    label_selectors,
+    conditions, label_selectors, meta,
     rules::{self, Check, Errors, Place, Rule},
     tree::{field, number},
     workloads,
@@ -21,6 +21,22 @@ impl Strategy for PodDisruptionBudgets {
             return rules::validate(&[Check::Within("status", STATUS)], new, None);
         }
         rules::validate(&[Check::Within("spec", SPEC)], new, None)
+    }
+
+    // What it must be as an object is looked at only when the rest of it is right.
+    fn check(
+        &self,
+        write: &Write<'_>,
+        namespaced: bool,
+        new: &Object,
+        old: Option<&Object>,
+    ) -> Vec<FieldError> {
+        let mut errors = old.map(|old| meta::validate_update(new, old)).unwrap_or_default();
+        errors.extend(self.validate(write, new, old));
+        if old.is_none() && errors.is_empty() {
+            errors = meta::validate(new, namespaced, format::name_is_path_segment);
+        }
+        errors
     }
 
     fn updates_unconditionally(&self) -> bool {
@@ -39,10 +55,15 @@ static SPEC: &[Check] = &[
         amount(spec, "maxUnavailable", errors);
     }),
     Check::Within("selector", label_selectors::SELECTOR),
-    Check::Field("unhealthyPodEvictionPolicy", &[Rule::OneOf(&["AlwaysAllow", "IfHealthyBudget"])]),
+    Check::Pointer("unhealthyPodEvictionPolicy", &[Rule::OneOf(&["AlwaysAllow", "IfHealthyBudget"])]),
 ];
 
 static STATUS: &[Check] = &[
+    Check::With(|status, errors| {
+        if let Some(all) = status.field("conditions") {
+            conditions::conditions(&all, errors);
+        }
+    }),
     Check::Field("disruptionsAllowed", &[Rule::NotNegative]),
     Check::Field("currentHealthy", &[Rule::NotNegative]),
     Check::Field("desiredHealthy", &[Rule::NotNegative]),

@@ -81,7 +81,7 @@ impl Strategy for CsiDrivers {
 }
 
 static SPEC: &[Check] = &[
-    Check::Field("fsGroupPolicy", &[Rule::OneOf(&["File", "None", "ReadWriteOnceWithFSType"])]),
+    Check::Pointer("fsGroupPolicy", &[Rule::OneOf(&["File", "None", "ReadWriteOnceWithFSType"])]),
     Check::With(token_requests),
     Check::With(|spec, errors| {
         const MODES: &[&str] = &["Persistent", "Ephemeral"];

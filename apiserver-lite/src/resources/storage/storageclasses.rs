@@ -90,7 +90,7 @@ pub fn parameters(object: &Object, may_be_empty: bool) -> Vec<FieldError> {
 
 static CLASS: &[Check] = &[
     Check::Field("reclaimPolicy", &[Rule::OneOf(&["Delete", "Retain"])]),
-    Check::Field(
+    Check::Pointer(
         "volumeBindingMode",
         &[Rule::Required(""), Rule::OneOf(&["Immediate", "WaitForFirstConsumer"])],
     ),

@@ -39,21 +39,23 @@ static GATES: &[&[Path]] = &[
         &["initContainers", "*", "readinessProbe", "grpc", "mode"],
         &["initContainers", "*", "startupProbe", "grpc", "mode"],
     ],
-    &[
-        &["volumes", "*", "secret", "defaultUser"],
-        &["volumes", "*", "secret", "items", "*", "user"],
-        &["volumes", "*", "configMap", "defaultUser"],
-        &["volumes", "*", "configMap", "items", "*", "user"],
-        &["volumes", "*", "downwardAPI", "defaultUser"],
-        &["volumes", "*", "downwardAPI", "items", "*", "user"],
-        &["volumes", "*", "projected", "defaultUser"],
-        &["volumes", "*", "projected", "sources", "*", "secret", "items", "*", "user"],
-        &["volumes", "*", "projected", "sources", "*", "configMap", "items", "*", "user"],
-        &["volumes", "*", "projected", "sources", "*", "downwardAPI", "items", "*", "user"],
-        &["volumes", "*", "projected", "sources", "*", "serviceAccountToken", "user"],
-        &["volumes", "*", "projected", "sources", "*", "clusterTrustBundle", "user"],
-        &["volumes", "*", "projected", "sources", "*", "podCertificate", "user"],
-    ],
+];
+
+// Who the files of volumes belong to.
+static USERS: &[Path] = &[
+    &["volumes", "*", "secret", "defaultUser"],
+    &["volumes", "*", "secret", "items", "*", "user"],
+    &["volumes", "*", "configMap", "defaultUser"],
+    &["volumes", "*", "configMap", "items", "*", "user"],
+    &["volumes", "*", "downwardAPI", "defaultUser"],
+    &["volumes", "*", "downwardAPI", "items", "*", "user"],
+    &["volumes", "*", "projected", "defaultUser"],
+    &["volumes", "*", "projected", "sources", "*", "secret", "items", "*", "user"],
+    &["volumes", "*", "projected", "sources", "*", "configMap", "items", "*", "user"],
+    &["volumes", "*", "projected", "sources", "*", "downwardAPI", "items", "*", "user"],
+    &["volumes", "*", "projected", "sources", "*", "serviceAccountToken", "user"],
+    &["volumes", "*", "projected", "sources", "*", "clusterTrustBundle", "user"],
+    &["volumes", "*", "projected", "sources", "*", "podCertificate", "user"],
 ];
 
 static PROBE_PROTOCOL: &[Path] = &[
@@ -91,6 +93,7 @@ pub fn drop(pod: &mut Object, old: Option<&Object>) {
     let before = old.and_then(|old| old.0.get("spec"));
     if let Some(spec) = pod.0.get_mut("spec") {
         drop_from(GATES, spec, before);
+        drop_users(spec, before);
     }
 }
 
@@ -107,7 +110,9 @@ pub fn drop_template(template: Option<&mut Value>, old: Option<&Value>) {
     let Some(template) = template else { return };
     annotations(template.get_mut("metadata"));
     if let Some(spec) = template.get_mut("spec") {
-        drop_from(GATES, spec, old.and_then(|old| old.get("spec")));
+        let before = old.and_then(|old| old.get("spec"));
+        drop_from(GATES, spec, before);
+        drop_users(spec, before);
     }
 }
 
@@ -129,6 +134,43 @@ fn drop_from(gates: &[&[Path]], new: &mut Value, old: Option<&Value>) {
             paths.iter().for_each(|path| remove(new, path));
         }
     }
+}
+
+// The users that files of volumes belong to. Upstream looks at the first source
+// of each volume only: more of them are refused later.
+fn drop_users(spec: &mut Value, old: Option<&Value>) {
+    let used = |value: &Value| USERS.iter().any(|path| has(value, path));
+    if !used(spec) || old.is_some_and(used) {
+        return;
+    }
+    const SOURCES: [&str; 4] = ["secret", "configMap", "downwardAPI", "projected"];
+    const PROJECTED: [&str; 6] =
+        ["secret", "downwardAPI", "configMap", "serviceAccountToken", "clusterTrustBundle", "podCertificate"];
+    for volume in items_mut(spec, "volumes") {
+        let Some(source) = SOURCES.into_iter().find(|it| volume.get(*it).is_some_and(|it| !it.is_null())) else {
+            continue;
+        };
+        remove(volume, &[source, "defaultUser"]);
+        if source != "projected" {
+            remove(volume, &[source, "items", "*", "user"]);
+            continue;
+        }
+        let Some(projected) = volume.get_mut(source) else { continue };
+        for part in items_mut(projected, "sources") {
+            let Some(kind) = PROJECTED.into_iter().find(|it| part.get(*it).is_some_and(|it| !it.is_null()))
+            else {
+                continue;
+            };
+            match kind {
+                "secret" | "downwardAPI" | "configMap" => remove(part, &[kind, "items", "*", "user"]),
+                _ => remove(part, &[kind, "user"]),
+            }
+        }
+    }
+}
+
+fn items_mut<'a>(value: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut Value> {
+    value.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
 fn has(value: &Value, path: &[&str]) -> bool {

@@ -4,8 +4,8 @@
 //! `internal.txt` has a line a struct: its name, then its fields in Go's order.
 //! The mark after a field's name is what it holds: `"` text, `0` a number, `!`
 //! a flag, `q` a quantity, `?` a pointer, to a struct where one is named, `.` a
-//! struct, `*` a struct whose fields stand among its own, `[` a list, of a
-//! struct where one is named, `{` a map. `~` goes
+//! struct, `*` a struct whose fields stand among its own, `[` a list and `{` a
+//! map, of a struct where one is named. `~` goes
 //! before fields that are left out when they are empty, and `=` before the name
 //! in v1 where that is not the same but for case.
 
@@ -138,6 +138,21 @@ impl Internal {
                 }
                 line(depth, out);
                 out.push(']');
+            }
+            ('{', Some(Value::Object(map))) if !map.is_empty() && !field.of.is_empty() => {
+                let inner = depth.map(|depth| depth + 1);
+                out.push('{');
+                for (index, (key, item)) in map.iter().enumerate() {
+                    if index > 0 {
+                        out.push(',');
+                    }
+                    line(inner, out);
+                    out.push_str(&escaped(&Value::String(key.clone())));
+                    out.push_str(if depth.is_some() { ": " } else { ":" });
+                    self.write(field.of, item, inner, out);
+                }
+                line(depth, out);
+                out.push('}');
             }
             (_, Some(value)) => plain(value, depth, out),
         }

@@ -2,7 +2,7 @@
 
 use coracle_api::{FieldError, format};
 
-use crate::resources::rules::{Check, Errors, Place, Rule, check};
+use crate::resources::rules::{Check, Errors, Place, Rule, check, texts};
 
 /// `spec.dnsConfig`
 pub fn dns_config(spec: &Place<'_>, errors: &mut Errors) {
@@ -26,7 +26,7 @@ pub fn dns_config(spec: &Place<'_>, errors: &mut Errors) {
 
 static DNS: &[Check] = &[
     Check::With(|config, errors| too_many(config, "nameservers", 3, "nameservers", errors)),
-    Check::Items("nameservers", &[Rule::Format(format::ip_lenient)]),
+    Check::With(|config, errors| texts(config, "nameservers", format::ip_lenient, errors)),
     Check::With(|config, errors| too_many(config, "searches", 32, "search paths", errors)),
     Check::With(|config, errors| {
         let searches: Vec<&str> = config.texts("searches").collect();

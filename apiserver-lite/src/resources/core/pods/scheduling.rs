@@ -72,8 +72,8 @@ pub static SPREAD: &[Check] = &[
             errors.push(FieldError::invalid(&spread.path_of("minDomains"), domains, detail));
         }
     }),
-    Check::Field("nodeAffinityPolicy", &[Rule::OneOf(&["Honor", "Ignore"])]),
-    Check::Field("nodeTaintsPolicy", &[Rule::OneOf(&["Honor", "Ignore"])]),
+    Check::Pointer("nodeAffinityPolicy", &[Rule::OneOf(&["Honor", "Ignore"])]),
+    Check::Pointer("nodeTaintsPolicy", &[Rule::OneOf(&["Honor", "Ignore"])]),
     Check::With(affinity::label_keys),
     Check::Within("labelSelector", SELECTOR),
 ];

@@ -41,12 +41,12 @@ pub static POD: &[Check] = &[
     Check::Field("runAsGroup", ID),
     Check::Items("supplementalGroups", ID),
     Check::With(sysctls),
-    Check::Field("fsGroupChangePolicy", &[Rule::OneOf(&["Always", "OnRootMismatch"])]),
+    Check::Pointer("fsGroupChangePolicy", &[Rule::OneOf(&["Always", "OnRootMismatch"])]),
     Check::Within("seccompProfile", SECCOMP),
     Check::Within("windowsOptions", WINDOWS),
     Check::Within("appArmorProfile", APP_ARMOR),
-    Check::Field("supplementalGroupsPolicy", &[Rule::OneOf(&["Merge", "Strict"])]),
-    Check::Field("seLinuxChangePolicy", &[Rule::OneOf(&["MountOption", "Recursive"])]),
+    Check::Pointer("supplementalGroupsPolicy", &[Rule::OneOf(&["Merge", "Strict"])]),
+    Check::Pointer("seLinuxChangePolicy", &[Rule::OneOf(&["MountOption", "Recursive"])]),
 ];
 
 static SECCOMP: &[Check] = &[

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::resources::{
     meta::validate_labels,
-    rules::{Check, Errors, Place, Rule, check},
+    rules::{Check, Errors, Place, Rule, check, texts},
 };
 
 /// The names in a pod that its containers refer to, found out once.
@@ -158,12 +158,17 @@ static SPEC: &[Check] = &[
                 let faults = format::ip_lenient(ip).into_iter();
                 errors.extend(faults.map(|it| FieldError::invalid(&alias.path_of("ip"), ip, it)));
             }),
-            Check::Items("hostnames", &[Rule::Format(format::dns1123_subdomain)]),
+            Check::With(|alias, errors| texts(alias, "hostnames", format::dns1123_subdomain, errors)),
         ],
     ),
     Check::Field("priorityClassName", &[Rule::Format(format::dns1123_subdomain)]),
-    Check::Field("runtimeClassName", &[Rule::Format(format::dns1123_subdomain)]),
+    Check::Pointer("runtimeClassName", &[Rule::Format(format::dns1123_subdomain)]),
     Check::Field("preemptionPolicy", &[Rule::OneOf(&["PreemptLowerPriority", "Never"])]),
+    Check::With(|spec, errors| {
+        if spec.has("preemptionPolicy") && spec.text("preemptionPolicy").is_empty() {
+            errors.push(FieldError::required(&spec.path_of("preemptionPolicy"), ""));
+        }
+    }),
     Check::With(resources::overhead),
     Check::With(security::of_os),
     Check::With(file_volumes),

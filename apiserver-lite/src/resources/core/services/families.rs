@@ -42,7 +42,7 @@ pub fn fill(
     let selected = |spec: &Value| spec["selector"].as_object().is_some_and(|it| !it.is_empty());
     let after = section(new, "spec");
     let selectorless = text(&after["clusterIP"]) == NONE && !selected(after);
-    if text(&after["ipFamilyPolicy"]).is_empty() {
+    if after["ipFamilyPolicy"].is_null() {
         let policy = match before.map(|spec| text(&spec["ipFamilyPolicy"])) {
             Some(policy) if !policy.is_empty() => policy.to_owned(),
             _ if selectorless => "RequireDualStack".to_owned(),
