@@ -336,7 +336,8 @@ impl Writer {
                 let object = codec::json::parse_stored(bytes);
                 let now: Timestamp = self.server.registry.config.clock.now();
                 let row = table::row(&object, &self.row, self.include, version, now);
-                let columns = (!self.headed).then_some(&*self.row.columns);
+                let headed = self.headed && !self.row.strategy.repeats_headings();
+                let columns = (!headed).then_some(&*self.row.columns);
                 let metadata = json!({ "resourceVersion": object.resource_version() });
                 table::table(version, metadata, columns, vec![row])
             }

@@ -395,6 +395,12 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
+    /// Whether each event of a watch of tables has the headings, and not the
+    /// first alone.
+    fn repeats_headings(&self) -> bool {
+        false
+    }
+
     /// Whether the kind itself is being deleted: nothing is made any more.
     fn going(&self) -> bool {
         false

@@ -89,8 +89,8 @@ fn root_with_status(schema: &Value, at: &FieldPath) -> Option<FieldError> {
         let detail = "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
         return Some(FieldError::invalid(&at.child("type"), kind, detail));
     }
-    let odd = entries(schema)
-        .any(|(name, value)| name != "type" && says(name, value) && !ALLOWED.contains(&name));
+    let odd =
+        entries(schema).any(|(name, value)| name != "type" && says(name, value) && !ALLOWED.contains(&name));
     odd.then(|| {
         let detail = format!(
             "only {NAMES} fields are allowed at the root of the schema if the status subresource is enabled"

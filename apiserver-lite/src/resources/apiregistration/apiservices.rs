@@ -65,6 +65,11 @@ impl Strategy for ApiServices {
         errors
     }
 
+    // The table is made without asking what the client has already.
+    fn repeats_headings(&self) -> bool {
+        true
+    }
+
     fn updates_unconditionally(&self) -> bool {
         false
     }

@@ -38,6 +38,9 @@ static GATES: &[&[Path]] = &[
         &["initContainers", "*", "livenessProbe", "grpc", "mode"],
         &["initContainers", "*", "readinessProbe", "grpc", "mode"],
         &["initContainers", "*", "startupProbe", "grpc", "mode"],
+        &["ephemeralContainers", "*", "livenessProbe", "grpc", "mode"],
+        &["ephemeralContainers", "*", "readinessProbe", "grpc", "mode"],
+        &["ephemeralContainers", "*", "startupProbe", "grpc", "mode"],
     ],
 ];
 
@@ -69,6 +72,11 @@ static PROBE_PROTOCOL: &[Path] = &[
     &["initContainers", "*", "startupProbe", "httpGet", "protocol"],
     &["initContainers", "*", "lifecycle", "postStart", "httpGet", "protocol"],
     &["initContainers", "*", "lifecycle", "preStop", "httpGet", "protocol"],
+    &["ephemeralContainers", "*", "livenessProbe", "httpGet", "protocol"],
+    &["ephemeralContainers", "*", "readinessProbe", "httpGet", "protocol"],
+    &["ephemeralContainers", "*", "startupProbe", "httpGet", "protocol"],
+    &["ephemeralContainers", "*", "lifecycle", "postStart", "httpGet", "protocol"],
+    &["ephemeralContainers", "*", "lifecycle", "preStop", "httpGet", "protocol"],
 ];
 
 // Gates of the status.
@@ -147,7 +155,8 @@ fn drop_users(spec: &mut Value, old: Option<&Value>) {
     const PROJECTED: [&str; 6] =
         ["secret", "downwardAPI", "configMap", "serviceAccountToken", "clusterTrustBundle", "podCertificate"];
     for volume in items_mut(spec, "volumes") {
-        let Some(source) = SOURCES.into_iter().find(|it| volume.get(*it).is_some_and(|it| !it.is_null())) else {
+        let Some(source) = SOURCES.into_iter().find(|it| volume.get(*it).is_some_and(|it| !it.is_null()))
+        else {
             continue;
         };
         remove(volume, &[source, "defaultUser"]);

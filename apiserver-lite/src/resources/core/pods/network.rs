@@ -2,7 +2,7 @@
 
 use coracle_api::{FieldError, format};
 
-use crate::resources::rules::{Check, Errors, Place, Rule, check, texts};
+use crate::resources::rules::{Check, Errors, Place, check, texts};
 
 /// `spec.dnsConfig`
 pub fn dns_config(spec: &Place<'_>, errors: &mut Errors) {
