@@ -381,16 +381,18 @@ fn issuer(pki: Option<&Pki>) -> Result<Issuer, StartError> {
     made.map_err(StartError::TokenKey)
 }
 
-// Makes the objects that may come a little later. What fails is made at the
-// next start.
+// Makes the objects that may come a little later, and then again those that
+// must not be missing. What fails is made at the next start.
 async fn finish(server: Arc<ApiServer>, shutdown: CancellationToken) {
-    tokio::select! {
-        made = registry::bootstrap::finish(&server.registry) => {
-            match made {
-                Ok(()) => server.registry.makes_defaults(false),
-                Err(error) => tracing::error!(%error, "the default objects could not all be made"),
-            }
+    let make = async {
+        match registry::bootstrap::finish(&server.registry).await {
+            Ok(()) => server.registry.makes_defaults(false),
+            Err(error) => tracing::error!(%error, "the default objects could not all be made"),
         }
+        registry::bootstrap::keep_up(&server.registry).await
+    };
+    tokio::select! {
+        never = make => match never {},
         () = shutdown.cancelled() => {}
     }
 }

@@ -186,11 +186,20 @@ impl Client {
     /// When there is no answer, or it is not a success.
     pub async fn ask(&mut self, method: &str, path: &str, body: Bytes) -> Result<Bytes, LoadError> {
         let request = self.request(method, path, body)?;
+        self.reconnect().await?;
         let answer = self.connection.fetch(request).await?;
         if answer.status().is_success() {
             return Ok(answer.into_body());
         }
         Err(refused(method, path, answer.status().as_u16(), answer.body()))
+    }
+
+    // The real server closes what was idle for 90 seconds.
+    async fn reconnect(&mut self) -> Result<(), LoadError> {
+        if !self.connection.is_open() {
+            self.connection = Connection::open(&self.access, self.protocol).await?;
+        }
+        Ok(())
     }
 
     /// Asks for something that does not end, and returns its body when the head of a successful answer is there.
@@ -199,6 +208,7 @@ impl Client {
     /// As for [`Client::ask`].
     pub async fn open(&mut self, path: &str) -> Result<Incoming, LoadError> {
         let request = self.request("GET", path, Bytes::new())?;
+        self.reconnect().await?;
         let answer = self.connection.send(request).await?;
         if answer.status().is_success() {
             return Ok(answer.into_body());

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::create::unique;
 use super::{Clients, LoadError, NAMESPACE};
-use crate::connection::{ConnectionError, Protocol, request};
+use crate::connection::ConnectionError;
 use crate::kubeconfig::Access;
 use crate::process::Family;
 use crate::sample::Sample;
@@ -108,11 +108,11 @@ pub async fn measure(
     furnish(&connections, scenario, nodes).await?;
     let prefix = unique();
     // What is done once, at the first pod, is not what is measured.
-    place(access, &connections, scenario, &format!("{prefix}-w"), clients, clients).await?;
+    place(&connections, scenario, &format!("{prefix}-w"), clients, clients).await?;
     let family = pid.map(Family::of);
     let before = family.map(Family::cpu);
     let begin = Instant::now();
-    let latencies = place(access, &connections, scenario, &prefix, pods, clients).await?;
+    let latencies = place(&connections, scenario, &prefix, pods, clients).await?;
     let wall = begin.elapsed().as_secs_f64();
     let cpu = family.map(Family::cpu).zip(before).map(|(after, before)| after.saturating_sub(before));
     let sample = Sample::of(latencies);
@@ -159,7 +159,6 @@ async fn furnish(connections: &Clients, scenario: Scenario, nodes: usize) -> Res
 
 /// Makes pods, and waits until each has a node: how long each took.
 async fn place(
-    access: &Access,
     connections: &Clients,
     scenario: Scenario,
     prefix: &str,
@@ -173,8 +172,7 @@ async fn place(
         "{path}?watch=true&fieldSelector=spec.nodeName!%3D&resourceVersion={}",
         list.metadata.resource_version
     );
-    let watch = request(access, Protocol::Http2, "GET", &watch, &[], Bytes::new())?;
-    let watching = client.connection.send(watch).await?;
+    let watching = client.open(&watch).await?;
     let begin = Instant::now();
     let mut tasks = JoinSet::new();
     for number in 0..clients {
@@ -186,7 +184,7 @@ async fn place(
             Ok::<(), LoadError>(())
         });
     }
-    let placed = placed(watching.into_body(), prefix, pods, begin);
+    let placed = placed(watching, prefix, pods, begin);
     let latencies = tokio::time::timeout(LIMIT, placed).await.map_err(|_| {
         std::io::Error::new(std::io::ErrorKind::TimedOut, format!("pods without node after {LIMIT:?}"))
     })??;

@@ -27,7 +27,7 @@ use super::{
 use crate::stage::Stages;
 
 const WORKERS: usize = 32;
-/// No beat comes more often than this.
+/// No beat comes more often than this, and renewals come at multiples of it.
 const SHORTEST: Duration = Duration::from_millis(100);
 /// Longest wait after a beat that failed.
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
@@ -229,8 +229,16 @@ impl Beats {
             Err(error) if error.is_conflict() || error.is_not_found() => {}
             Err(error) => return Err(error),
         }
-        Ok(Next::After(self.fleet.config.renew_every.max(SHORTEST)))
+        Ok(Next::After(together(self.clock.now(), self.fleet.config.renew_every.max(SHORTEST))))
     }
+}
+
+/// Until the first moment after `wait` at which others renew, too: many that come at once are written at once, and
+/// cost much less than the same number one by one.
+fn together(now: Timestamp, wait: Duration) -> Duration {
+    let (moment, tick) = (now.as_duration().unsigned_abs() + wait, SHORTEST.as_nanos());
+    let over = (moment.as_nanos() % tick) as u64;
+    wait + Duration::from_nanos(SHORTEST.as_nanos() as u64 - over)
 }
 
 /// When the node with this number, of `count`, reports for the first time after it registered: each at another
@@ -319,6 +327,19 @@ mod tests {
         check(2, 3, 300);
         check(5, 3, 300);
         check(0, 0, 300);
+    }
+
+    #[test]
+    fn renewals_come_together() {
+        let check = |now_ms: i64, wait_ms: u64, expected_ms: u64| {
+            let now = Timestamp::from_millisecond(now_ms).unwrap();
+            let waits = together(now, Duration::from_millis(wait_ms));
+            assert_eq!(waits, Duration::from_millis(expected_ms), "{now_ms} and {wait_ms}");
+        };
+        check(0, 10_000, 10_100);
+        check(1, 10_000, 10_099);
+        check(199, 10_000, 10_001);
+        check(150, 330, 350);
     }
 
     #[test]

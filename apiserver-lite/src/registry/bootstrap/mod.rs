@@ -1,8 +1,9 @@
 //! The objects that every cluster has, made at its first start.
 //!
 //! [`run`] makes what nothing works without and is over before the server says
-//! that it is ready; [`finish`] makes the rest while requests are answered.
-//! Both leave alone what is there, and change only what follows the server's
+//! that it is ready; [`finish`] makes the rest while requests are answered;
+//! [`keep_up`] makes the first again when somebody deletes it.
+//! All leave alone what is there, and change only what follows the server's
 //! address.
 
 mod defaults;
@@ -10,7 +11,7 @@ mod kubernetes;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use coracle_api::Object;
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
@@ -22,6 +23,9 @@ use crate::{authn::User, codec, error::ApiError, resources::Part};
 const SERVER: &str = "kube-apiserver";
 // How many objects are made at one time: the store commits them together.
 const TOGETHER: usize = 32;
+// How often what was deleted is looked for. Upstream's for the service and its
+// network; namespaces may wait for a minute there.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// An object to be made.
 struct Seed {
@@ -48,10 +52,14 @@ impl Seed {
 /// # Errors
 /// When the store does not take them.
 pub async fn run(registry: &Registry) -> Result<(), ApiError> {
+    try_join_all(priority_classes().map(|seed| ensure(registry, seed))).await?;
+    essentials(registry).await
+}
+
+async fn essentials(registry: &Registry) -> Result<(), ApiError> {
     let namespaces = ["default", "kube-system", "kube-public", "kube-node-lease"]
         .map(|name| Seed::new(("", "v1", "namespaces"), json!({ "metadata": { "name": name } })));
-    let first = namespaces.into_iter().chain(priority_classes());
-    try_join_all(first.map(|seed| ensure(registry, seed))).await?;
+    try_join_all(namespaces.map(|seed| ensure(registry, seed))).await?;
     // The network is there before a service is given an address of it.
     ensure(registry, kubernetes::cidr(&registry.config)).await?;
     try_join_all(kubernetes::seeds(&registry.config).into_iter().map(|seed| ensure(registry, seed))).await?;
@@ -70,6 +78,17 @@ pub async fn finish(registry: &Registry) -> Result<(), ApiError> {
         .buffer_unordered(TOGETHER)
         .try_collect::<()>()
         .await
+}
+
+/// Makes the namespaces, the `kubernetes` Service and its network again
+/// within ten seconds of their deletion, for as long as it is polled.
+pub async fn keep_up(registry: &Registry) -> Infallible {
+    loop {
+        tokio::time::sleep(AGAIN).await;
+        if let Err(error) = essentials(registry).await {
+            tracing::warn!(%error, "what every cluster has is not all there");
+        }
+    }
 }
 
 fn priority_classes() -> [Seed; 2] {

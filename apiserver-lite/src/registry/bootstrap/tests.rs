@@ -5,7 +5,10 @@ use coracle_store::{Embedded, Mode, Options, Store};
 use super::*;
 use crate::{
     config::Config,
-    registry::{Rows, options::ListOptions},
+    registry::{
+        Rows,
+        options::{DeleteOptions, ListOptions},
+    },
     resources,
     watch::Hub,
 };
@@ -111,4 +114,27 @@ async fn a_second_start_changes_only_what_follows_the_address() {
     let slices = ("discovery.k8s.io", "endpointslices");
     assert_eq!(field(&registry, slices, kubernetes, "/ports/0/port").await, json!(6444));
     assert_eq!(field(&registry, slices, kubernetes, "/endpoints/0/addresses/0").await, json!("192.0.2.8"));
+}
+
+#[tokio::test]
+async fn what_must_not_be_missing_comes_back() {
+    let registry = started(store(), config("192.0.2.7:6443")).await;
+    let essential = [
+        (("", "services"), "default", "kubernetes"),
+        (("networking.k8s.io", "servicecidrs"), "", "kubernetes"),
+        (("discovery.k8s.io", "endpointslices"), "default", "kubernetes"),
+    ];
+    for ((group, plural), namespace, name) in essential {
+        let row = registry.row(group, "v1", plural).unwrap();
+        let target = Target { row, namespace: namespace.to_owned(), name: name.to_owned() };
+        registry.delete(&target, &DeleteOptions::default(), &User::server()).await.unwrap();
+    }
+    essentials(&registry).await.unwrap();
+    for (kind, namespace, name) in essential {
+        assert_eq!(
+            field(&registry, kind, (namespace, name), "/metadata/name").await,
+            json!(name),
+            "{kind:?}"
+        );
+    }
 }
