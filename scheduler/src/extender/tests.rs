@@ -1,5 +1,7 @@
 //! Extenders at loopback: what they are asked, and what becomes of their answers.
 
+mod tls;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -8,8 +10,8 @@ use std::{
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
 };
 
 use super::{Extender, Settings, Victims, passed, preemptible, score, validate};
@@ -32,7 +34,12 @@ async fn server(answer: Option<Value>, code: u16) -> (String, Asked) {
     (format!("http://{address}/scheduler/"), asked)
 }
 
-async fn serve(mut stream: TcpStream, answer: Option<Value>, code: u16, asked: Asked) {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: Option<Value>,
+    code: u16,
+    asked: Asked,
+) {
     let mut read = Vec::new();
     let (path, body) = loop {
         let mut chunk = [0; 4096];
