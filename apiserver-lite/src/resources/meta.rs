@@ -204,6 +204,42 @@ pub fn validate_annotations(annotations: &Place<'_>, errors: &mut Errors) {
     }
 }
 
+/// The metadata of a template, whose objects take over labels and annotations only.
+pub fn validate_template(metadata: &Place<'_>, errors: &mut Errors) {
+    // In Go's order, and as upstream spells its fields there.
+    const OTHERS: &[(&str, &str)] = &[
+        ("name", "name"),
+        ("generateName", "generateName"),
+        ("namespace", "namespace"),
+        ("selfLink", "selfLink"),
+        ("uid", "uID"),
+        ("resourceVersion", "resourceVersion"),
+        ("generation", "generation"),
+        ("creationTimestamp", "creationTimestamp"),
+        ("deletionTimestamp", "deletionTimestamp"),
+        ("deletionGracePeriodSeconds", "deletionGracePeriodSeconds"),
+        ("ownerReferences", "ownerReferences"),
+        ("finalizers", "finalizers"),
+        ("managedFields", "managedFields"),
+    ];
+    if let Some(annotations) = metadata.field("annotations") {
+        validate_annotations(&annotations, errors);
+    }
+    if let Some(labels) = metadata.field("labels") {
+        validate_labels(&labels, errors);
+    }
+    for (field, shown) in OTHERS {
+        let unset = match metadata.get(field) {
+            None => true,
+            Some(Value::String(text)) => text.is_empty(),
+            Some(number) => *field == "generation" && number.as_i64() == Some(0),
+        };
+        if !unset {
+            errors.push(FieldError::forbidden(&metadata.path_of(shown), "cannot be set"));
+        }
+    }
+}
+
 fn bytes(map: &Map<String, Value>) -> usize {
     map.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum()
 }

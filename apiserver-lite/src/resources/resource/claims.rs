@@ -18,7 +18,7 @@ use crate::{
         declared, meta,
         rules::{IMMUTABLE, Place},
         separate_wholly,
-        tree::{entries, field, list, map_mut, section, set},
+        tree::{field, list, map_mut, section, set},
         workloads::showing,
     },
 };
@@ -112,21 +112,10 @@ impl Strategy for ResourceClaimTemplates {
             // Upstream looks at the metadata as if the template were new.
             errors.extend(meta::validate(new, true, |name, prefix| self.name(name, prefix)));
         }
-        let metadata = path.child("metadata");
-        if let Some(place) =
-            Place::object(new, None).field("spec").as_ref().and_then(|it| it.field("metadata"))
-        {
-            if let Some(annotations) = place.field("annotations") {
-                meta::validate_annotations(&annotations, &mut errors);
-            }
-            if let Some(labels) = place.field("labels") {
-                meta::validate_labels(&labels, &mut errors);
-            }
-            for (name, _) in entries(place.value()).filter(|(_, it)| set(it)) {
-                if !["annotations", "labels"].contains(&name) {
-                    errors.push(FieldError::forbidden(&metadata.child(name), "cannot be set"));
-                }
-            }
+        let place = Place::object(new, None);
+        let within = place.field("spec");
+        if let Some(metadata) = within.as_ref().and_then(|it| it.field("metadata")) {
+            meta::validate_template(&metadata, &mut errors);
         }
         errors.extend(requests::spec(&spec["spec"], &path.child("spec")));
         if old.is_some_and(|old| section(old, "spec") != spec) {
