@@ -115,7 +115,11 @@ impl Scope {
 
     fn read(&self, expression: &str) -> Result<Kind, Fault> {
         if let Err(errors) = Parser::new().enable_optional_syntax(true).parse(expression) {
-            let faults = errors.errors.into_iter().map(|error| {
+            // What the library says besides the grammar is of its own making.
+            let of_grammar = |text: &str| text.starts_with("Syntax error: ");
+            let any = errors.errors.iter().any(|error| of_grammar(&error.msg));
+            let said = errors.errors.into_iter().filter(|error| !any || of_grammar(&error.msg));
+            let faults = said.map(|error| {
                 let (line, column) = (error.pos.0.max(1) as usize, error.pos.1.max(1) as usize);
                 (line, column, error.msg)
             });

@@ -14,6 +14,7 @@ use coracle_api::{
 };
 use coracle_store::{Record, StoreError, Write as Commit};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{Registry, Target, change::Change, metadata, options::WriteOptions, read::internal};
 use crate::{
@@ -261,6 +262,7 @@ impl Registry {
         Err(ApiError::stale(Subject::of(&target.row.facts, &target.name)))
     }
 
+    // A write to a part of what is not there makes nothing.
     async fn update_absent(
         &self,
         target: &Target,
@@ -466,8 +468,16 @@ impl Registry {
         author: &Author<'_>,
         now: Timestamp,
     ) {
-        target.row.strategy.converted(new, &target.row.facts.api_version());
+        let strategy = &target.row.strategy;
+        strategy.converted(new, &target.row.facts.api_version());
+        let emptied = strategy.counts_empty().filter(|name| {
+            let list = new.0.get(*name).and_then(Value::as_array);
+            list.is_some_and(Vec::is_empty) && new.0.remove(*name).is_some()
+        });
         apply::updated(&target.row.facts, old, new, &writer(part, author.manager, now));
+        if let Some(name) = emptied {
+            new.0.insert(name.to_owned(), Value::Null);
+        }
     }
 
     fn attributes<'a>(

@@ -360,9 +360,14 @@ pub trait Strategy: Send + Sync + 'static {
     #[allow(clippy::wrong_self_convention, reason = "the strategy converts, it is not made")]
     fn from_storage(&self, _object: &mut Object, _api_version: &str) {}
 
-    /// What becomes of an object on its way to the stored form and back: fields that it has by then belong
-    /// to who wrote it.
+    /// What becomes of an object on its way to the stored form and back: who wrote it owns the fields that
+    /// it has by then.
     fn converted(&self, _object: &mut Object, _api_version: &str) {}
+
+    /// A list of which it counts whether an empty one was sent. Nobody owns that.
+    fn counts_empty(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Whether an object that was stored at this revision is shown as its bytes
     /// are. Objects of kinds that changed since are brought up to date first,

@@ -245,7 +245,10 @@ impl<'a, 's> Walk<'a, 's> {
             (shape, kind) => self.value(shape, kind)?,
         };
         match parsed {
-            Parsed::Value(value) if omitted(field, &value) => {
+            // Upstream tells an empty list of webhooks that is sent from none.
+            Parsed::Value(value)
+                if omitted(field, &value) && !(value.is_array() && field.name == "webhooks") =>
+            {
                 map.remove(name);
             }
             Parsed::Value(value) => {

@@ -239,10 +239,26 @@ fn status_faults(status: &Place<'_>, errors: &mut Errors) {
     }
 }
 
-// Why a reference to a field is no JSONPath. Only its characters are looked at.
+// Why a reference to a field is no JSONPath, as far as its first characters tell.
 fn path_fault(reference: &str) -> Option<String> {
-    let odd = reference.chars().find(|c| !c.is_alphanumeric() && !"_-.[]'\"@?()*:,<>=$\\ ".contains(*c))?;
-    Some(format!("unrecognized character in action: U+{:04X} {odd:?}", u32::from(odd)))
+    const ENDS: &str = ".,[]$@{} ";
+    let mut chars = reference.chars().peekable();
+    while let Some(next) = chars.next() {
+        match next {
+            '[' => while chars.next_if(|c| *c != ']').is_some() {},
+            '\'' | '"' => while chars.next_if(|c| *c != next).is_some() {},
+            ' ' | '@' | '$' | ']' | '+' | '-' => {}
+            '.' => while chars.next_if(|c| !ENDS.contains(*c)).is_some() {},
+            c if c.is_alphanumeric() || c == '_' => while chars.next_if(|c| !ENDS.contains(*c)).is_some() {},
+            odd => {
+                return Some(format!("unrecognized character in action: U+{:04X} {odd:?}", u32::from(odd)));
+            }
+        }
+        if matches!(next, '\'' | '"') {
+            chars.next();
+        }
+    }
+    None
 }
 
 fn parameter(policy: &Object) -> Value {

@@ -40,6 +40,10 @@ impl Strategy for WebhookConfigurations {
         }
     }
 
+    fn counts_empty(&self) -> Option<&'static str> {
+        Some("webhooks")
+    }
+
     // The generation counts changes of the webhooks.
     fn prepare(&self, _write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
         match old {

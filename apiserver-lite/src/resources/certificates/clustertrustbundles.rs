@@ -28,6 +28,12 @@ impl Strategy for ClusterTrustBundles {
         let signer = new.get_str(&["spec", "signerName"]);
         let path = FieldPath::new("spec").child("signerName");
         let mut errors = Vec::new();
+        if old.is_some() {
+            // Upstream looks at the name as if the bundle were new.
+            let named = FieldPath::new("metadata").child("name");
+            let faults = self.name_of(new, new.name(), false).into_iter();
+            errors.extend(faults.map(|fault| FieldError::invalid(&named, new.name(), fault)));
+        }
         if !signer.is_empty() {
             errors.extend(signer_name(signer, &path));
         }
