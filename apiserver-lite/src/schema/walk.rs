@@ -562,10 +562,17 @@ fn unconvertible(what: &str, shape: &Shape, go_type: &str) -> String {
         number if number.contains(['.', 'e', 'E']) => ("float64", "float64"),
         _ => ("int64", "int64"),
     };
+    let is_number = matches!(kind, "int64" | "float64");
     match shape {
         Shape::List(_) | Shape::Bytes => format!("cannot restore slice from {kind}"),
         Shape::Map(_) => format!("cannot restore map from {kind}"),
         Shape::Struct(_) => format!("cannot restore struct from: {kind}"),
+        // Go converts numbers to each other and to text, and tells only then what it was to become.
+        Shape::String if !kind.starts_with("int") => "unrecognized type: string".to_owned(),
+        Shape::Bool => "unrecognized type: bool".to_owned(),
+        Shape::Int32 if !is_number => "unrecognized type: int32".to_owned(),
+        Shape::Int64 if !is_number => "unrecognized type: int64".to_owned(),
+        Shape::Float64 if !is_number => "unrecognized type: float64".to_owned(),
         _ => format!("cannot convert {source} to {go_type}"),
     }
 }

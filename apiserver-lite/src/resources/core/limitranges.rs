@@ -26,6 +26,11 @@ impl Strategy for LimitRanges {
             fill(limit, "default", "defaultRequest");
             fill(limit, "min", "defaultRequest");
         }
+        for limit in objects_mut(spec, "limits") {
+            for amounts in ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"] {
+                quantities::to_milli(limit, amounts);
+            }
+        }
     }
 
     fn prepare(&self, _write: &Write<'_>, new: &mut Object, _old: Option<&Object>) {

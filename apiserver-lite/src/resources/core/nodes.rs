@@ -21,6 +21,10 @@ pub struct Nodes;
 impl Strategy for Nodes {
     fn default(&self, object: &mut Object) {
         pair_cidrs(object);
+        if let Some(Value::Object(status)) = object.0.get_mut("status") {
+            quantities::to_milli(status, "capacity");
+            quantities::to_milli(status, "allocatable");
+        }
         if field(object, &["status", "allocatable"]).is_null() {
             let capacity = field(object, &["status", "capacity"]);
             if let Value::Object(capacity) = capacity.clone() {
@@ -31,6 +35,13 @@ impl Strategy for Nodes {
 
     // A node's agent creates it with a status, and no generation counts.
     fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
+        // Behind InPlacePodVerticalScalingSchedulerPreemption, which is off.
+        let policy = ["spec", "podPreemptionPolicy"];
+        if old.is_none_or(|old| field(old, &policy).is_null())
+            && let Some(Value::Object(spec)) = new.0.get_mut("spec")
+        {
+            spec.remove(policy[1]);
+        }
         match (write.part, old) {
             (Part::Status, Some(old)) => {
                 restore(new, old, "spec");

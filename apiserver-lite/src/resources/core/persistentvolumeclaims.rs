@@ -25,7 +25,10 @@ pub struct PersistentVolumeClaims;
 
 impl Strategy for PersistentVolumeClaims {
     fn default(&self, object: &mut Object) {
-        or_default(object.section_mut("status"), "phase", "Pending");
+        let status = object.section_mut("status");
+        or_default(status, "phase", "Pending");
+        quantities::to_milli(status, "capacity");
+        quantities::to_milli(status, "allocatedResources");
         default_spec(object.section_mut("spec"));
     }
 
@@ -74,6 +77,10 @@ impl Strategy for PersistentVolumeClaims {
 /// The defaults of a claim's spec.
 pub fn default_spec(spec: &mut Map<String, Value>) {
     or_unset(spec, "volumeMode", "Filesystem");
+    if let Some(Value::Object(resources)) = spec.get_mut("resources") {
+        quantities::to_milli(resources, "limits");
+        quantities::to_milli(resources, "requests");
+    }
 }
 
 // Before there was `dataSourceRef`, other sources than these were dropped.

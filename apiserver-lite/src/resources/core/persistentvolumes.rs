@@ -34,6 +34,7 @@ impl Strategy for PersistentVolumes {
         or_default(spec, "persistentVolumeReclaimPolicy", "Retain");
         or_unset(spec, "volumeMode", "Filesystem");
         volume_sources::default(spec);
+        quantities::to_milli(spec, "capacity");
     }
 
     fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {

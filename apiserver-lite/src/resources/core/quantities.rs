@@ -2,7 +2,9 @@
 //! that nodes, quotas, limit ranges and volumes share.
 
 use coracle_api::{FieldError, FieldPath, Quantity, format};
+use serde_json::{Map, Value};
 
+use super::pods::resources;
 use crate::resources::rules::NOT_NEGATIVE;
 
 /// The resources that every node may have and their `requests.` and `limits.`
@@ -114,6 +116,18 @@ pub fn parse(text: &str) -> Option<Quantity> {
 /// What is wrong with an amount of that resource, as its text.
 pub fn amount(resource: &str, quantity: &str, path: &FieldPath) -> Vec<FieldError> {
     parse(quantity).map_or_else(Vec::new, |it| quantity_of(resource, &it, path))
+}
+
+/// Rounds the amounts in the map `list` of an object up to thousandths: nothing smaller is kept.
+pub fn to_milli(fields: &mut Map<String, Value>, list: &str) {
+    let Some(Value::Object(amounts)) = fields.get_mut(list) else { return };
+    for value in amounts.values_mut() {
+        let mut quantity = resources::quantity(value);
+        // Says whether nothing was lost; then the text stays as it is.
+        if !quantity.round_up(-3) {
+            *value = quantity.to_string().into();
+        }
+    }
 }
 
 /// What is wrong with an amount of that resource.

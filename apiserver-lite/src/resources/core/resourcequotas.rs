@@ -19,6 +19,16 @@ use super::quantities;
 pub struct ResourceQuotas;
 
 impl Strategy for ResourceQuotas {
+    fn default(&self, object: &mut Object) {
+        if let Some(Value::Object(spec)) = object.0.get_mut("spec") {
+            quantities::to_milli(spec, "hard");
+        }
+        if let Some(Value::Object(status)) = object.0.get_mut("status") {
+            quantities::to_milli(status, "hard");
+            quantities::to_milli(status, "used");
+        }
+    }
+
     fn prepare(&self, write: &Write<'_>, new: &mut Object, old: Option<&Object>) {
         separate(write, new, old);
     }

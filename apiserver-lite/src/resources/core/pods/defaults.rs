@@ -3,7 +3,8 @@
 use coracle_api::Object;
 use serde_json::{Map, Value, json};
 
-use super::{image, resources};
+use super::image;
+use crate::resources::core::quantities::to_milli;
 
 type Fields = Map<String, Value>;
 
@@ -96,10 +97,10 @@ fn spec(spec: &mut Fields) {
     for list in ["initContainers", "containers", "ephemeralContainers"] {
         each(spec, list).for_each(container);
     }
-    round(spec, "overhead");
+    to_milli(spec, "overhead");
     if let Some(own) = inner(spec, "resources") {
-        round(own, "limits");
-        round(own, "requests");
+        to_milli(own, "limits");
+        to_milli(own, "requests");
     }
 }
 
@@ -117,8 +118,8 @@ fn container(container: &mut Fields) {
         }
     }
     if let Some(own) = inner(container, "resources") {
-        round(own, "limits");
-        round(own, "requests");
+        to_milli(own, "limits");
+        to_milli(own, "requests");
     }
     for field in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(probe) = inner(container, field) {
@@ -198,8 +199,8 @@ pub fn claim(claim: &mut Fields) {
     if let Some(spec) = inner(claim, "spec") {
         unset(spec, "volumeMode", "Filesystem");
         if let Some(own) = inner(spec, "resources") {
-            round(own, "limits");
-            round(own, "requests");
+            to_milli(own, "limits");
+            to_milli(own, "requests");
         }
     }
 }
@@ -222,17 +223,6 @@ fn older_volume(volume: &mut Fields) {
     if let Some(scale) = inner(volume, "scaleIO") {
         empty(scale, "storageMode", "ThinProvisioned");
         empty(scale, "fsType", "xfs");
-    }
-}
-
-// Nothing smaller than a thousandth is kept.
-fn round(fields: &mut Fields, list: &str) {
-    for value in inner(fields, list).into_iter().flat_map(|list| list.values_mut()) {
-        let mut quantity = resources::quantity(value);
-        // Says whether nothing was lost; then the text stays as it is.
-        if !quantity.round_up(-3) {
-            *value = quantity.to_string().into();
-        }
     }
 }
 
