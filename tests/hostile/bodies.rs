@@ -76,3 +76,28 @@ async fn a_body_without_an_end_is_cut_off() -> Outcome {
     })
     .await
 }
+
+// Upstream's limit is ten thousand levels, which nobody's objects have. Here it is what the stack of a reader takes, and
+// whoever sends more is refused, not served by a stack that overflows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn patches_that_are_too_deep_are_refused() -> Outcome {
+    against(Options::default(), async |target| {
+        let mut client = target.client(Protocol::Http2).await?;
+        client.create("a", 1).await?;
+        let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        for (depth, expected) in [(100, 422), (5_000, 400), (200_000, 400)] {
+            let merge = format!(r#"{{"data":{{"x":{}}}}}"#, deep(depth));
+            let json = format!(r#"[{{"op":"replace","path":"/data","value":{}}}]"#, deep(depth));
+            for (kind, body) in
+                [("merge-patch", &merge), ("strategic-merge-patch", &merge), ("json-patch", &json)]
+            {
+                let kind = format!("application/{kind}+json");
+                let answer = client.send("PATCH", &format!("{PATH}/a"), &kind, body).await?;
+                assert_eq!(answer.status(), expected, "{kind} {depth}: {:?}", answer.body());
+            }
+        }
+        client.is_served().await?;
+        Ok(target)
+    })
+    .await
+}

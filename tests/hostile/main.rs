@@ -72,7 +72,18 @@ pub struct Honest {
 impl Honest {
     /// A whole exchange.
     pub async fn ask(&mut self, method: &str, path: &str, body: &str) -> Outcome<Response<Bytes>> {
-        let headers = [("content-type".to_owned(), "application/json".to_owned())];
+        self.send(method, path, "application/json", body).await
+    }
+
+    /// A whole exchange about a body of some type.
+    pub async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &str,
+    ) -> Outcome<Response<Bytes>> {
+        let headers = [("content-type".to_owned(), content_type.to_owned())];
         let body = Bytes::copy_from_slice(body.as_bytes());
         let request = request(&self.access, self.protocol, method, path, &headers, body)?;
         Ok(self.connection.fetch(request).await?)

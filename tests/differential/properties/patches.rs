@@ -244,7 +244,7 @@ pub fn json(generator: &mut Generator<'_>, live: &Value) -> Value {
     let mut pointers = Vec::new();
     collect(live, String::new(), &mut pointers);
     // What is each server's own would show in what a refusal quotes.
-    pointers.retain(|(pointer, _)| {
+    pointers.retain(|(pointer, value)| {
         let given = [
             "/metadata/labels",
             "/metadata/annotations",
@@ -252,7 +252,9 @@ pub fn json(generator: &mut Generator<'_>, live: &Value) -> Value {
             "/metadata/ownerReferences",
         ];
         let of_metadata = pointer.starts_with("/metadata") && !given.iter().any(|it| pointer.starts_with(it));
-        !of_metadata && !matches!(pointer.as_str(), "/apiVersion" | "/kind")
+        // A request for a certificate tells of the one that it came with.
+        let of_user = value.to_string().contains("X509SHA256=");
+        !of_metadata && !of_user && !matches!(pointer.as_str(), "/apiVersion" | "/kind")
     });
     let count = 1 + generator.chance.below(4);
     (0..count).map(|_| operation(generator, &pointers)).collect()
