@@ -300,7 +300,8 @@ impl<'a, 's> Walk<'a, 's> {
         let clears = matches!(
             self.path.last(),
             Some(Step::Field(_, field))
-                if field.name == "managedFields" || (field.omit == Omit::Never && !field.pointer)
+                if matches!(field.name.as_ref(), "managedFields" | "webhooks")
+                    || (field.omit == Omit::Never && !field.pointer)
         );
         Ok(if items.is_empty() && !clears { Value::Null } else { Value::Array(items) })
     }
