@@ -5,7 +5,7 @@
 use coracle_api::{FieldError, Object, Resource, facts};
 use serde_json::Value;
 
-use super::{Part, Strategy, Write, meta};
+use super::{Part, Strategy, Write};
 use crate::{
     authn::User,
     schema::{canonical::canonicalize, decode},
@@ -59,12 +59,10 @@ pub fn written(
     new.set_meta("uid", Some("u".into()));
     strategy.to_storage(&mut new);
     strategy.prepare(&write(part), &mut new, old.as_ref());
-    let mut errors = match &old {
-        None => meta::validate(&new, row.namespaced, |name, prefix| strategy.name(name, prefix)),
-        Some(_) => Vec::new(),
+    let errors = match &old {
+        None => strategy.check(&write(part), row.namespaced, &new, None),
+        Some(old) => strategy.validate(&write(part), &new, Some(old)),
     };
-    errors.extend(meta::finalizer_names(&new));
-    errors.extend(strategy.validate(&write(part), &new, old.as_ref()));
     (new, old, errors)
 }
 
