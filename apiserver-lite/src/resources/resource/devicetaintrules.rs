@@ -72,13 +72,18 @@ impl Strategy for DeviceTaintRules {
 }
 
 fn selector(selector: &Value, path: &FieldPath) -> Vec<FieldError> {
-    let rules: [(&str, fn(&str, &FieldPath) -> Vec<FieldError>); 3] = [
-        ("driver", csi_driver),
-        ("pool", pool_name),
-        ("device", |name, path| invalid(path, name, format::dns1123_label(name))),
-    ];
-    let given = rules.iter().filter(|(name, _)| set(&selector[*name]));
-    given.flat_map(|(name, rule)| rule(text(&selector[*name]), &path.child(name))).collect()
+    let mut errors = Vec::new();
+    let of = |name: &str| set(&selector[name]).then(|| (text(&selector[name]), path.child(name)));
+    if let Some((name, path)) = of("driver") {
+        errors.extend(csi_driver(name, &path));
+    }
+    if let Some((name, path)) = of("pool") {
+        errors.extend(pool_name(name, &path));
+    }
+    if let Some((name, path)) = of("device") {
+        errors.extend(invalid(&path, name, format::dns1123_label(name)));
+    }
+    errors
 }
 
 /// The columns.
