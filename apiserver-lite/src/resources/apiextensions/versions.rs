@@ -26,8 +26,6 @@ struct Common<'a> {
 /// What versions are checked with.
 pub struct Versions<'a> {
     all: &'a [Value],
-    // Whether there is a list at all: Go shows one that is empty otherwise.
-    is_list: bool,
     // Those that are there already: what does not change is let be.
     old: &'a [Value],
     common: Common<'a>,
@@ -43,8 +41,7 @@ impl<'a> Versions<'a> {
             columns: parts::shared(all, &|it| &it["additionalPrinterColumns"]),
             selectable: parts::shared(all, &|it| &it["selectableFields"]),
         };
-        let is_list = spec["versions"].is_array();
-        Self { all, is_list, old: old.map_or(&[], |old| list(&old["versions"])), common }
+        Self { all, old: old.map_or(&[], |old| list(&old["versions"])), common }
     }
 
     fn before(&self, version: &Value) -> Option<&'a Value> {
@@ -157,7 +154,7 @@ impl<'a> Versions<'a> {
     // The versions as upstream holds them: without what stands beside the list.
     fn shown(&self) -> String {
         if self.all.is_empty() {
-            return if self.is_list { "[]" } else { "null" }.to_owned();
+            return "null".to_owned();
         }
         let moved = [
             ("schema", self.common.schema.is_some()),
