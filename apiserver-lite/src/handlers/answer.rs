@@ -225,7 +225,7 @@ pub async fn listing(call: &Call<'_>, row: &Row, listing: &Listing) -> Result<Re
         Form::Table(version) => {
             let include = table::include(&call.info.query)?;
             let now = call.registry().config.clock.now();
-            let ranked = row.strategy.is_ranked().then(|| ranked(row, listing));
+            let ranked = row.strategy.rank().map(|rank| ranked(rank, listing));
             let listing = ranked.as_ref().unwrap_or(listing);
             let rows = each(listing, |record| shows.row(row, record, include, now)).await;
             table::joined(version, &metadata, &row.columns, include, rows)
@@ -238,9 +238,9 @@ pub async fn listing(call: &Call<'_>, row: &Row, listing: &Listing) -> Result<Re
 }
 
 // The same page in the order in which tables show it.
-fn ranked(row: &Row, listing: &Listing) -> Listing {
+fn ranked(rank: fn(&Object) -> i64, listing: &Listing) -> Listing {
     let mut records = listing.records.clone();
-    records.sort_by_cached_key(|record| row.strategy.rank(&codec::json::parse_stored(&record.bytes)));
+    records.sort_by_cached_key(|record| rank(&codec::json::parse_stored(&record.bytes)));
     Listing {
         records,
         revision: listing.revision,

@@ -391,13 +391,8 @@ pub trait Strategy: Send + Sync + 'static {
     fn fill_empty(&self, _object: &mut Object) {}
 
     /// The number by which tables are sorted before names, where they are.
-    fn rank(&self, _object: &Object) -> Option<i64> {
+    fn rank(&self) -> Option<fn(&Object) -> i64> {
         None
-    }
-
-    /// Whether tables are sorted by [`Strategy::rank`].
-    fn is_ranked(&self) -> bool {
-        false
     }
 
     /// Whether each event of a watch of tables has the headings, and not the

@@ -37,12 +37,8 @@ impl Strategy for FlowSchemas {
         errors
     }
 
-    fn is_ranked(&self) -> bool {
-        true
-    }
-
-    fn rank(&self, object: &Object) -> Option<i64> {
-        Some(number(field(object, &["spec", "matchingPrecedence"])))
+    fn rank(&self) -> Option<fn(&Object) -> i64> {
+        Some(|object| number(field(object, &["spec", "matchingPrecedence"])))
     }
 
     fn name(&self, name: &str, prefix: bool) -> Vec<String> {
